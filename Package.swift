@@ -1,0 +1,46 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target is built with the same settings: language mode 6, memory safety checked at every unsafe
+/// expression, imports that name what they use. No unsafe flags: kernels choose instruction sets per function.
+let house: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+/// One stratum of the package: imports go down only (see `Tests/ArchitectureTests`).
+func stratum(_ name: String, on dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: house)
+}
+
+func tests(_ name: String, of dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: house)
+}
+
+let package = Package(
+  name: "mfqat",
+  targets: [
+    // 0  C: system libraries, the MPI shim, the kernels.
+    .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+    .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .target(name: "CKernels"),
+
+    // 1-3  Numbers, memory, arithmetic.
+    stratum("Formats", on: []),
+    stratum("Tensors", on: ["Formats"]),
+    stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
+
+    // Tests.
+    .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
+    tests("FormatsTests", of: ["Formats"]),
+    tests("TensorsTests", of: ["Tensors"]),
+    tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,47 @@
+/// A uniquely owned run of plain values (token ids, losses, bytes) in arena memory.
+@safe public struct HostBuffer<Element: BitwiseCopyable>: ~Copyable {
+  public let count: Int
+  private let base: UnsafeMutablePointer<Element>
+  private let arena: Arena
+
+  /// A zeroed buffer.
+  public init(count: Int, in arena: Arena) {
+    precondition(count >= 0, "buffer of \(count) elements")
+    self.count = count
+    self.arena = arena
+    unsafe base = arena.lease(byteCount: count * MemoryLayout<Element>.stride)
+      .bindMemory(to: Element.self, capacity: count)
+  }
+
+  @inlinable
+  public subscript(index: Int) -> Element {
+    get {
+      precondition(index >= 0 && index < count, "index \(index) of \(count)")
+      return unsafe unsafeAddress()[index]
+    }
+    set {
+      precondition(index >= 0 && index < count, "index \(index) of \(count)")
+      unsafe unsafeMutableAddress()[index] = newValue
+    }
+  }
+
+  public var span: Span<Element> {
+    @_lifetime(borrow self)
+    borrowing get {
+      let span = unsafe Span(_unsafeStart: base, count: count)
+      return unsafe _overrideLifetime(span, borrowing: self)
+    }
+  }
+
+  public var mutableSpan: MutableSpan<Element> {
+    @_lifetime(&self)
+    mutating get {
+      let span = unsafe MutableSpan(_unsafeStart: base, count: count)
+      return unsafe _overrideLifetime(span, mutating: &self)
+    }
+  }
+
+  /// For kernel and communication faces: valid while the arena lives.
+  public borrowing func unsafeAddress() -> UnsafePointer<Element> { unsafe UnsafePointer(base) }
+  public mutating func unsafeMutableAddress() -> UnsafeMutablePointer<Element> { unsafe base }
+}
