@@ -36,6 +36,9 @@ let package = Package(
     stratum("Tensors", on: ["Formats"]),
     stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
 
+    // 5  The model.
+    stratum("Transformer", on: ["Formats", "Tensors", "Kernels"]),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),

@@ -117,6 +117,18 @@ public struct Attention: Sendable {
     }
   }
 
+  /// Backward where queries, keys and values share one tensor, and so do their gradients.
+  public func backward(
+    _ dQueryKeyValue: inout Tensor, columns: Columns, from dy: borrowing Tensor, y: borrowing Tensor,
+    lse: borrowing Tensor, queryKeyValue: borrowing Tensor, delta: inout Tensor, scratch: inout Tensor
+  ) {
+    // Two names for one buffer: the columns are disjoint, so the kernels never write what they read.
+    var dValues = dQueryKeyValue.rows(0..<dQueryKeyValue.rows)
+    backward(
+      dQueryKey: &dQueryKeyValue, dColumns: columns, dValues: &dValues, from: dy, y: y, lse: lse,
+      queryKey: queryKeyValue, values: queryKeyValue, columns: columns, delta: &delta, scratch: &scratch)
+  }
+
   /// One step of generation: `rows` new queries against `past + rows` cached keys and values.
   ///
   /// Shapes: queries (rows, H·d); keys, values (capacity, G·d) of one sequence; y (rows, H·d).

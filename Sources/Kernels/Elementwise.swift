@@ -6,6 +6,14 @@ extension Tensor {
     unsafe unsafeMutableAddress().update(repeating: 0, count: count)
   }
 
+  /// Zeros in columns `range` of every row.
+  public mutating func fillColumnsWithZeros(_ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(columns)")
+    for row in 0..<rows {
+      unsafe (unsafeMutableAddress() + row * columns + range.lowerBound).update(repeating: 0, count: range.count)
+    }
+  }
+
   /// self = other, element by element.
   public mutating func copy(from other: borrowing Tensor) {
     precondition(count == other.count, "copy of \(other.count) elements into \(count)")
