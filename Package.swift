@@ -30,17 +30,22 @@ let package = Package(
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .target(name: "CKernels"),
+    .target(name: "CMPIShims", dependencies: ["COpenMPI"]),
 
     // 1-3  Numbers, memory, arithmetic.
     stratum("Formats", on: []),
     stratum("Tensors", on: ["Formats"]),
     stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
 
+    // 4  Siblings that do not import one another.
+    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims"]),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
+    tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels"]),
   ],
   swiftLanguageModes: [.v6]
 )
