@@ -36,6 +36,9 @@ let package = Package(
     stratum("Tensors", on: ["Formats"]),
     stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
 
+    // 4  What is stored.
+    stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
+
     // 5  The model.
     stratum("Transformer", on: ["Formats", "Tensors", "Kernels"]),
 
@@ -44,6 +47,7 @@ let package = Package(
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
+    tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
   ],
   swiftLanguageModes: [.v6]
 )
