@@ -22,6 +22,9 @@ func tests(_ name: String, of dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
   name: "mfqat",
+  dependencies: [
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
   targets: [
     // 0  C: system libraries, the MPI shim, the kernels.
     .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
@@ -39,12 +42,16 @@ let package = Package(
     // 4  Rules of quantization.
     stratum("Quantization", on: ["Formats", "Tensors"]),
 
+    // 5  The run configuration.
+    stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
     tests("QuantizationTests", of: ["Quantization", "Formats", "Tensors"]),
+    tests("SettingsTests", of: ["Settings", "Quantization", "Formats"]),
   ],
   swiftLanguageModes: [.v6]
 )
