@@ -42,6 +42,9 @@ let package = Package(
     // 4  Rules of quantization.
     stratum("Quantization", on: ["Formats", "Tensors"]),
 
+    // 5  The model.
+    stratum("Transformer", on: ["Formats", "Tensors", "Kernels"]),
+
     // 5  The run configuration.
     stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
 

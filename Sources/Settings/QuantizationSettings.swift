@@ -39,12 +39,12 @@ public struct QuantizationSettings: Sendable, Hashable {
 
   /// The format the anchor checkpoint is written in. Default: the family's, mxint8 or mxfp8_e4m3.
   public var anchor: MXFormat {
-    get { chosenAnchor.or((formats.first.map { ElementFamily(of: $0) } ?? .integer).anchor) }
+    get { chosenAnchor.or((formats.first?.family ?? .integer).anchor) }
     set { chosenAnchor = .chosen(newValue) }
   }
 
   /// Formats of both families and no anchor named: nothing says what to write.
-  var isAnchorAmbiguous: Bool { chosenAnchor == .auto && Set(formats.map { ElementFamily(of: $0) }).count > 1 }
+  var isAnchorAmbiguous: Bool { chosenAnchor == .auto && Set(formats.map(\.family)).count > 1 }
 
   public var forwardPath: ForwardPath {
     switch path {

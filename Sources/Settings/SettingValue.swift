@@ -6,10 +6,16 @@ protocol ScalarSetting: SettingValue {
   init?(scalar: String, isPlain: Bool)
   /// All spellings, if they are finite: for "did you mean".
   static var spellings: [String] { get }
+  /// What was probably meant by a text that is none of them; nil when there is no telling.
+  static func suggestion(for text: String) -> String?
 }
 
 extension ScalarSetting {
   static var spellings: [String] { [] }
+
+  static func suggestion(for text: String) -> String? {
+    NearestName.plausible(for: text, among: spellings).map { "did you mean \($0)?" }
+  }
 
   static func decode(_ node: SettingNode, at path: String, _ report: inout SettingsReport) -> Self? {
     if case .scalar(let text, let isPlain) = node.content, let value = Self(scalar: text, isPlain: isPlain) {
@@ -21,8 +27,8 @@ extension ScalarSetting {
         hint = "leave out the quotes"
       } else if text.contains(","), !spellings.isEmpty {
         hint = "write a list as [\(text)]"
-      } else if let nearest = NearestName.plausible(for: text, among: spellings) {
-        hint = "did you mean \(nearest)?"
+      } else {
+        hint = suggestion(for: text) ?? ""
       }
     }
     report.add(path, at: node.origin, expected: expectation, found: node.summary, hint: hint)
@@ -88,16 +94,24 @@ extension MXFormat: ScalarSetting {
   static var spellings: [String] { all.map(\.name) }
   static var absence: String { "none" }
   init?(scalar: String, isPlain: Bool) {
-    guard let format = try? MXFormat(named: scalar.lowercased()) else { return nil }
+    guard let format = try? MXFormat(named: scalar) else { return nil }
     self = format
+  }
+  static func suggestion(for text: String) -> String? {
+    do {
+      return try MXFormat(named: text).name
+    } catch {
+      return error.candidates.count > 1
+        ? "it could be \(error.candidates.joined(separator: " or "))" : "did you mean \(error.nearest)?"
+    }
   }
   var node: SettingNode { .plain(name) }
 }
 
 extension ScaleRule: ScalarSetting {
   static var expectation: String { spellings.joined(separator: " or ") }
-  static var spellings: [String] { [ScaleRule.floor, .rceil, .even].map(\.name) }
-  init?(scalar: String, isPlain: Bool) { self.init(name: scalar) }
+  static var spellings: [String] { allCases.map(\.name) }
+  init?(scalar: String, isPlain: Bool) { self.init(scalar) }
   var node: SettingNode { .plain(name) }
 }
 

@@ -10,12 +10,12 @@
 /// the real construction: build everything, read `reservedBytes`, touch nothing.
 ///
 /// - Note: An arena outlives its leases: every lease holds a reference to it.
-public final class Arena {
+@safe public final class Arena {
   public let name: String
   /// Bytes leased so far, padding to 64-byte lines included.
   public private(set) var reservedBytes = 0
 
-  private var regions: [(base: UnsafeMutableRawPointer, size: Int)] = []
+  private var regions: [(base: UnsafeMutableRawPointer, size: Int)] = unsafe []
   private var used = 0
 
   /// Leases start on cache lines, so that no two tensors share one and vector loads never split at the start.
@@ -27,7 +27,7 @@ public final class Arena {
   }
 
   deinit {
-    for region in unsafe regions { unsafe munmap(region.base, region.size) }
+    for unsafe region in unsafe regions { unsafe munmap(region.base, region.size) }
   }
 
   /// Leases `byteCount` zeroed bytes, aligned to a cache line.

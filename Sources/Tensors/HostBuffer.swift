@@ -25,6 +25,11 @@
     }
   }
 
+  public mutating func copy(from other: borrowing HostBuffer<Element>) {
+    precondition(other.count == count, "copy of \(other.count) elements into \(count)")
+    unsafe base.update(from: other.base, count: count)
+  }
+
   public var span: Span<Element> {
     @_lifetime(borrow self)
     borrowing get {

@@ -82,6 +82,7 @@ import Testing
   @Test func hints() {
     #expect(problems(with: "training.steps='5'").first?.hint == "leave out the quotes")
     #expect(problems(with: "quantization.formats=mxint2,mxint4").first?.hint == "write a list as [mxint2,mxint4]")
+    #expect(problems(with: "quantization.formats=mxfp8").first?.hint == "it could be mxfp8_e4m3 or mxfp8_e5m2")
     #expect(problems(with: "training.decay=cosin").first?.hint == "did you mean cosine?")
   }
 

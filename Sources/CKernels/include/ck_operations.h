@@ -3,9 +3,12 @@
 // Legend: T tokens (rows), D width, H heads, d head dimension, V vocabulary. Matrices are row-major; a `stride` counts
 // elements from one row to the next. Pointers may be unaligned; outputs never alias inputs unless an entry says so.
 //
-// Contracts:  [exact] bit-equal in every table.  [ulps n] elementwise, within n ulps of the scalar reference.
-//             [sum] reassociated: sums run in 16 fixed lanes, lane i taking elements i, i+16, ..., then a fixed tree;
+// Contracts:  [exact] bit-equal in every table.  [ulps n] elementwise, within n ulps of the scalar reference, an ulp
+//             being that of the largest term where terms of both signs are added.
+//             [sum] reassociated: sums run in fixed lanes, lane i of 16 taking elements i, i+16, ... (long float sums
+//             in four such sets, folded into double every 512 elements where a row is a vocabulary), then a fixed tree;
 //             the AVX2 and AVX-512 tables agree to the bit, the scalar reference within the derived bound.
+// The payload and sign of a NaN are never part of a contract. Sizes may be 0.
 #ifndef CK_OPERATIONS_H
 #define CK_OPERATIONS_H
 
@@ -28,7 +31,7 @@ typedef struct ck_operation_table {
                             const float *rstd, const float *dy, int64_t dy_stride, float *dx, float *dgain);
 
   // Rotary embedding, half-split pairs (i, i + d/2), in place over (T, H*d). Row t has position (first + t) % period
-  // (period = sequence length in training). cosines, sines: (positions, d/2). `direction` +1 forward, -1 backward [exact]
+  // (period = sequence length in training, > 0). cosines, sines: (positions, d/2). `direction` +1 forward, -1 backward [exact]
   void (*rope)(int64_t T, int64_t H, int64_t d, float *x, int64_t stride, const float *cosines, const float *sines,
                int64_t first, int64_t period, int32_t direction);
 
@@ -39,6 +42,7 @@ typedef struct ck_operation_table {
 
   // Causal softmax of a tile of scores, in place. Row r may see keys 0 ... visible + r (inclusive); the rest become 0.
   // p = exp(scale * s - lse), lse (rows) = log sum exp(scale * s)                                          [sum]
+  // `visible` may be negative: a row that sees nothing gets zeros and lse -infinity. Masked scores are never read.
   void (*softmax_causal_forward)(int64_t rows, int64_t keys, int64_t visible, float scale, float *scores,
                                  int64_t stride, float *lse);
   // From raw scores again: scores <- p = exp(scale*s - lse), dp <- ds = scale * p * (dp - delta), masked to 0. [ulps 8]
@@ -50,13 +54,17 @@ typedef struct ck_operation_table {
 
   // Cross entropy of rows of logits (T, V), in place: loss[t] = lse - logit[target] (nats, double); logits <-
   // scale * (softmax - onehot). target < 0: loss 0 and gradient 0. gradient false: logits are left as they are. [sum]
+  // A NaN or +infinity in a row with a target makes its loss NaN, here and in `distillation`. target < V.
   void (*cross_entropy)(int64_t T, int64_t V, float *logits, const int32_t *targets, float scale, bool gradient,
                         double *loss);
   // Distillation: adds temperature^2 * KL(teacher || student) at that temperature. `student` holds logits and receives
   // scale * (hard_weight * dCE + soft_weight * dKL); loss[t] = hard*CE + soft*KL. Rows with target < 0 give 0.  [sum]
+  // KL in the loss is the temperature^2 * KL above; CE is at temperature 1 and left out altogether at hard_weight 0.
   void (*distillation)(int64_t T, int64_t V, float *student, const float *teacher, const int32_t *targets, float scale,
                        float hard_weight, float soft_weight, float temperature, double *loss);
   // Comparison for evaluation: kl[t] = KL(reference || candidate) in nats, same_top[t] = 1 if argmax agrees. [sum]
+  // The first of equal logits is the top one. A row with a NaN has kl NaN and same_top 0. Equal rows may come out a
+  // few 1e-8 from zero on either side.
   void (*compare_logits)(int64_t T, int64_t V, const float *reference, const float *candidate, double *kl,
                          uint8_t *same_top);
 
@@ -70,12 +78,15 @@ typedef struct ck_operation_table {
   void (*bias_forward)(int64_t T, int64_t D, const float *bias, float *y, int64_t stride);  // y[t] += bias     [exact]
   void (*bias_backward)(int64_t T, int64_t D, const float *dy, int64_t stride, float *dbias);  // dbias += sum_t, t ascending [exact]
 
-  // master -= lr * (mhat / (sqrt(vhat) + eps)), after master *= 1 - lr * weight_decay                     [exact]
+  // master = master * (1 - lr * weight_decay) - lr * mhat / (sqrt(vhat) + eps), each rounding in the order written in
+  // operations/reference/adamw.h                                                                        [exact]
   void (*adamw)(const ck_adamw *step, int64_t n, float *master, float *m, float *v, const float *gradient);
   // sums[r] = sum over columns of x[r]^2 in double, 8 fixed lanes then a fixed tree                        [exact]
   void (*row_sums_of_squares)(int64_t rows, int64_t columns, const float *x, double *sums);
   // true if every element is finite                                                                        [exact]
   bool (*all_finite)(int64_t n, const float *x);
 } ck_operation_table;
+
+#include "ck_reference.h"
 
 #endif

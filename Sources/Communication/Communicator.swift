@@ -1,0 +1,124 @@
+import CMPIShims
+import Tensors
+
+/// The ranks of a job, as seen by one of them.
+///
+/// Three carriers with identical semantics: MPI processes (`world()` under a launcher), a single rank without MPI
+/// (`solo()`), and the threads of one process (`onThreads`, for tests). All calls are collective and blocking: every rank
+/// makes the same calls in the same order. A communicator belongs to the thread that made it, which is why it is not
+/// `Sendable`.
+///
+/// Determinism: nothing here adds floats of different ranks, except `sumDisjoint`, which is exact because every slot
+/// has one owner. Gradients are summed by `ExactReducer`, losses and norms by `OrderedSum`, in an order that does not
+/// know the number of ranks.
+///
+/// - Note: One lives as long as the process; its MPI communicators are not freed.
+public final class Communicator {
+  public let rank: Int
+  public let size: Int
+  public var isRoot: Bool { rank == 0 }
+  /// Bytes, calls and seconds since this communicator was made.
+  public private(set) var statistics = CommunicationStatistics()
+
+  /// What carries the bytes.
+  public enum Carrier: Sendable, Hashable { case solo, threads, mpi }
+  public var carrier: Carrier { transport is MPITransport ? .mpi : transport is SoloTransport ? .solo : .threads }
+
+  let transport: any Transport
+  /// Room for small control messages, so that none of them allocates: `size` segments of `ContentDigest.byteCount`.
+  var digests: HostBuffer<UInt64>
+  var digestCounts: HostBuffer<Int64>
+  var integer: HostBuffer<Int64>
+  var sendBytes: HostBuffer<Int64>
+  var receiveBytes: HostBuffer<Int64>
+
+  init(_ transport: any Transport) {
+    self.transport = transport
+    rank = transport.rank
+    size = transport.size
+    let arena = Arena("communicator")
+    digests = HostBuffer(count: transport.size * ContentDigest.wordCount, in: arena)
+    digestCounts = HostBuffer(count: transport.size, in: arena)
+    integer = HostBuffer(count: 1, in: arena)
+    sendBytes = HostBuffer(count: transport.size, in: arena)
+    receiveBytes = HostBuffer(count: transport.size, in: arena)
+    for rank in 0..<transport.size { digestCounts[rank] = Int64(ContentDigest.wordCount * 8) }
+  }
+
+  /// One rank, no MPI.
+  public static func solo() -> Communicator { Communicator(SoloTransport()) }
+
+  /// The communicator of the ranks that share this one's memory (one node), for example to divide its cores.
+  public func sharingMemory() throws(CommunicationError) -> Communicator {
+    Communicator(try transport.sharingMemory())
+  }
+
+  // MARK: Calls on raw memory
+
+  /// Returns once every rank has called it.
+  public func barrier() throws(CommunicationError) {
+    let start = cmpi_wtime()
+    defer { record(.control, bytes: 0, since: start) }
+    try transport.barrier()
+  }
+
+  /// `count` bytes of `root` to every rank.
+  package func broadcast(
+    _ kind: Traffic, _ bytes: UnsafeMutableRawPointer, count: Int, from root: Int
+  ) throws(CommunicationError) {
+    precondition(count >= 0 && root >= 0 && root < size, "broadcast of \(count) bytes from rank \(root) of \(size)")
+    let start = cmpi_wtime()
+    defer { record(kind, bytes: rank == root ? count * (size - 1) : 0, since: start) }
+    unsafe try transport.broadcast(kind, bytes, count: count, root: root)
+  }
+
+  /// The ranks' bytes one after another into `all`, `counts[r]` of rank r; `own == nil`: mine already lie in place.
+  package func allGather(
+    _ kind: Traffic, own: UnsafeRawPointer?, into all: UnsafeMutableRawPointer, counts: UnsafePointer<Int64>
+  ) throws(CommunicationError) {
+    let start = cmpi_wtime()
+    defer { unsafe record(kind, bytes: Int(counts[rank]) * (size - 1), since: start) }
+    unsafe try transport.allGather(kind, own: own, all: all, counts: counts)
+  }
+
+  /// Segment r of `send` goes to rank r; segment r of `receive` comes from rank r. Counts are bytes.
+  ///
+  /// - Parameter widest: a bound, the same on every rank, on the bytes any one rank sends or receives in all. It decides
+  ///   alike everywhere whether the transfer is cut into chunks.
+  package func allToAll(
+    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
+    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
+  ) throws(CommunicationError) {
+    let start = cmpi_wtime()
+    var sent = 0
+    for other in 0..<size where other != rank { unsafe sent += Int(sendCounts[other]) }
+    defer { record(kind, bytes: sent, since: start) }
+    unsafe try transport.allToAll(
+      kind, send: send, sendCounts: sendCounts, receive: receive, receiveCounts: receiveCounts, widest: widest)
+  }
+
+  func reduce(
+    _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction
+  ) throws(CommunicationError) {
+    let start = cmpi_wtime()
+    defer { record(kind, bytes: size > 1 ? count * 8 : 0, since: start) }
+    unsafe try transport.reduce(kind, values, count: count, by: reduction)
+  }
+
+  func gather(
+    _ kind: Traffic, own: UnsafeRawPointer, count: Int, all: UnsafeMutableRawPointer,
+    counts: UnsafePointer<Int64>, root: Int
+  ) throws(CommunicationError) {
+    let start = cmpi_wtime()
+    defer { record(kind, bytes: rank == root ? 0 : count, since: start) }
+    unsafe try transport.gather(kind, own: own, count: count, all: all, counts: counts, root: root)
+  }
+
+  private func record(_ kind: Traffic, bytes: Int, since start: Double) {
+    var flow = statistics[kind]
+    flow.bytesSent += bytes
+    flow.calls += 1
+    flow.seconds += cmpi_wtime() - start
+    statistics[kind] = flow
+  }
+}

@@ -1,0 +1,235 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Ranks that are threads of this process: for tests of what must not depend on the number of ranks.
+///
+/// A collective is: everybody publishes where its bytes are, meets, reads what the others published, meets again.
+final class ThreadTransport: Transport {
+  let rank: Int
+  var size: Int { meeting.size }
+  private let meeting: Meeting
+
+  init(rank: Int, meeting: Meeting) {
+    self.rank = rank
+    self.meeting = meeting
+  }
+
+  func barrier() throws(CommunicationError) { try meet("barrier") }
+
+  func broadcast(_ kind: Traffic, _ bytes: UnsafeMutableRawPointer, count: Int, root: Int) throws(CommunicationError) {
+    unsafe meeting.published[rank] = Meeting.Segment(bytes: bytes, counts: nil)
+    try meet("broadcast")
+    if rank != root { unsafe bytes.copyMemory(from: meeting.published[root].bytes!, byteCount: count) }
+    try meet("broadcast")
+  }
+
+  func allGather(
+    _ kind: Traffic, own: UnsafeRawPointer?, all: UnsafeMutableRawPointer, counts: UnsafePointer<Int64>
+  ) throws(CommunicationError) {
+    let place = unsafe all + offset(of: rank, counts)
+    unsafe meeting.published[rank] = Meeting.Segment(bytes: own ?? UnsafeRawPointer(place), counts: nil)
+    try meet("allGather")
+    for other in 0..<size where unsafe other != rank || own != nil {
+      unsafe (all + offset(of: other, counts))
+        .copyMemory(from: meeting.published[other].bytes!, byteCount: Int(counts[other]))
+    }
+    try meet("allGather")
+  }
+
+  func allToAll(
+    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
+    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
+  ) throws(CommunicationError) {
+    unsafe meeting.published[rank] = Meeting.Segment(bytes: send, counts: sendCounts)
+    try meet("allToAll")
+    for other in 0..<size {
+      let segment = unsafe meeting.published[other]
+      let count = unsafe Int(segment.counts![rank])
+      unsafe precondition(count == Int(receiveCounts[other]),
+        "rank \(rank) expects \(receiveCounts[other]) bytes of rank \(other), which sends \(count)")
+      unsafe (receive + offset(of: other, receiveCounts))
+        .copyMemory(from: segment.bytes! + offset(of: rank, segment.counts!), byteCount: count)
+    }
+    try meet("allToAll")
+  }
+
+  func reduce(
+    _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction
+  ) throws(CommunicationError) {
+    unsafe meeting.published[rank] = Meeting.Segment(bytes: values, counts: nil)
+    try meet("reduce")
+    let result = (0..<count).map { index in
+      var combined: UInt64 = unsafe meeting.published[0].bytes!.load(fromByteOffset: 8 * index, as: UInt64.self)
+      for other in 1..<size {
+        let next = unsafe meeting.published[other].bytes!.load(fromByteOffset: 8 * index, as: UInt64.self)
+        combined = Self.combine(combined, next, by: reduction)
+      }
+      return combined
+    }
+    try meet("reduce")
+    for index in 0..<count { unsafe values.storeBytes(of: result[index], toByteOffset: 8 * index, as: UInt64.self) }
+  }
+
+  func gather(
+    _ kind: Traffic, own: UnsafeRawPointer, count: Int, all: UnsafeMutableRawPointer,
+    counts: UnsafePointer<Int64>, root: Int
+  ) throws(CommunicationError) {
+    unsafe meeting.published[rank] = Meeting.Segment(bytes: own, counts: nil)
+    try meet("gather")
+    if rank == root {
+      for other in 0..<size {
+        unsafe (all + offset(of: other, counts))
+          .copyMemory(from: meeting.published[other].bytes!, byteCount: Int(counts[other]))
+      }
+    }
+    try meet("gather")
+  }
+
+  func sharingMemory() throws(CommunicationError) -> any Transport { self }
+
+  func abort(code: Int32) -> Never { exit(code) }
+
+  private func meet(_ call: String) throws(CommunicationError) {
+    if !meeting.wait() {
+      throw CommunicationError(call: call, rank: rank, size: size, found: Meeting.peerGone)
+    }
+  }
+
+  private func offset(of rank: Int, _ counts: UnsafePointer<Int64>) -> Int {
+    var offset = 0
+    for other in 0..<rank { unsafe offset += Int(counts[other]) }
+    return offset
+  }
+
+  private static func combine(_ a: UInt64, _ b: UInt64, by reduction: Reduction) -> UInt64 {
+    let (x, y) = (Int64(bitPattern: a), Int64(bitPattern: b))
+    return switch reduction {
+    case .sumDouble: (Double(bitPattern: a) + Double(bitPattern: b)).bitPattern
+    case .sumInt64: UInt64(bitPattern: x &+ y)
+    case .maximumInt64: UInt64(bitPattern: max(x, y))
+    case .minimumInt64: UInt64(bitPattern: min(x, y))
+    }
+  }
+}
+
+/// Where the threads of one simulated job wait for one another.
+///
+/// Sendable by protocol of use: a rank writes its own slot before it waits, others read it between that wait and the
+/// next; the mutex inside `wait` orders the two.
+@safe final class Meeting: @unchecked Sendable {
+  @unsafe struct Segment {
+    var bytes: UnsafeRawPointer?
+    var counts: UnsafePointer<Int64>?
+  }
+
+  static let peerGone = "another rank gave up"
+
+  let size: Int
+  let published: UnsafeMutablePointer<Segment>
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private let moved = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private var waiting = 0
+  private var generation = 0
+  private var broken = false
+
+  init(size: Int) {
+    self.size = size
+    unsafe published = .allocate(capacity: size)
+    unsafe published.initialize(repeating: Segment(), count: size)
+    unsafe pthread_mutex_init(mutex, nil)
+    unsafe pthread_cond_init(moved, nil)
+  }
+
+  deinit {
+    unsafe pthread_cond_destroy(moved)
+    unsafe pthread_mutex_destroy(mutex)
+    unsafe moved.deallocate()
+    unsafe mutex.deallocate()
+    unsafe published.deallocate()
+  }
+
+  /// Returns true once all threads have called it; false as soon as one has given up.
+  func wait() -> Bool {
+    unsafe pthread_mutex_lock(mutex)
+    defer { unsafe pthread_mutex_unlock(mutex) }
+    let mine = generation
+    waiting += 1
+    if waiting == size {
+      waiting = 0
+      generation += 1
+      unsafe pthread_cond_broadcast(moved)
+    }
+    while generation == mine && !broken { unsafe pthread_cond_wait(moved, mutex) }
+    return generation != mine
+  }
+
+  func giveUp() {
+    unsafe pthread_mutex_lock(mutex)
+    broken = true
+    unsafe pthread_cond_broadcast(moved)
+    unsafe pthread_mutex_unlock(mutex)
+  }
+}
+
+extension Communicator {
+  /// Runs `body` on `ranks` threads of this process, each with a communicator of its own, and returns their results in
+  /// rank order. Once a body throws, the others' next collective throws too; the first cause is rethrown.
+  ///
+  /// For tests: it shows on one machine, without a launcher, whether a result depends on the number of ranks.
+  public static func onThreads<Result: Sendable>(
+    _ ranks: Int, _ body: @escaping @Sendable (Communicator) throws -> Result
+  ) throws -> [Result] {
+    precondition(ranks > 0, "\(ranks) ranks")
+    let meeting = Meeting(size: ranks)
+    let work = (0..<ranks).map { rank in
+      RankThread {
+        do {
+          return .success(try body(Communicator(ThreadTransport(rank: rank, meeting: meeting))))
+        } catch {
+          meeting.giveUp()
+          return .failure(error)
+        }
+      }
+    }
+    let results = work.map { $0.join() }
+    let errors = results.compactMap { result in
+      if case .failure(let error) = result { error } else { nil }
+    }
+    let cause = errors.first { ($0 as? CommunicationError)?.found != Meeting.peerGone }
+    if let error = cause ?? errors.first { throw error }
+    return try results.map { try $0.get() }
+  }
+}
+
+/// One thread and its result. The result is written before the thread ends and read after it was joined.
+@safe private final class RankThread<Value: Sendable>: @unchecked Sendable {
+  private let body: @Sendable () -> Result<Value, any Error>
+  private var thread = pthread_t()
+  private var result: Result<Value, any Error>?
+
+  init(_ body: @escaping @Sendable () -> Result<Value, any Error>) {
+    self.body = body
+    let run = ThreadBody { [unowned self] in self.result = self.body() }
+    let code = unsafe pthread_create(
+      &thread, nil,
+      { argument in
+        unsafe Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().run()
+        return nil
+      }, Unmanaged.passRetained(run).toOpaque())
+    precondition(code == 0, "pthread_create returned \(code)")
+  }
+
+  func join() -> Result<Value, any Error> {
+    pthread_join(thread, nil)
+    return result!
+  }
+}
+
+/// A non-generic box, because a C function pointer cannot be formed from a generic closure.
+private final class ThreadBody {
+  let run: () -> Void
+  init(_ run: @escaping () -> Void) { self.run = run }
+}

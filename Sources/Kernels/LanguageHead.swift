@@ -1,0 +1,128 @@
+import CKernels
+public import Tensors
+
+/// Output projection and loss, chunk by chunk: logits (T, V) never exist as a whole.
+///
+/// Shapes: hidden (T, D), weight (V, D), targets (T) with -1 for rows that are not scored, loss (T) in nats.
+/// Forward:   z = hidden · Wᵀ,  loss = log Σ exp z - z[target]
+/// Backward:  dz = scale · (softmax(z) - onehot),  dhidden = dz · W,  dW = Σ over chunks dzᵀ · hidden, chunks ascending
+public struct LanguageHead: Sendable {
+  /// Tokens whose logits are alive together.
+  public let chunk: Int
+
+  public init(tokens: Int, vocabulary: Int) {
+    // 32 MiB of logits: large enough for full-speed products, small beside the activations of a layer.
+    let fit = (8 << 20) / max(vocabulary, 1)
+    chunk = max(1, min(tokens, max(64, fit / 64 * 64)))
+  }
+
+  /// Distillation from a teacher's hidden states (Hinton et al. 2015): hard · CE + soft · T² · KL(teacher ‖ student).
+  public struct Distillation: Sendable {
+    public let hardWeight: Float, softWeight: Float, temperature: Float
+    public init(hardWeight: Float, softWeight: Float, temperature: Float) {
+      self.hardWeight = hardWeight
+      self.softWeight = softWeight
+      self.temperature = temperature
+    }
+  }
+
+  public func forward(
+    loss: inout HostBuffer<Double>, of hidden: borrowing Tensor, weight: borrowing Tensor,
+    targets: borrowing HostBuffer<Int32>, logits: inout Tensor
+  ) {
+    let ops = KernelTable.current.operations
+    forEachChunk(hidden.rows) { start, count in
+      product(&logits, hidden: hidden, weight: weight, start: start, count: count)
+      unsafe ops.cross_entropy(
+        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), targets.unsafeAddress() + start, 1, false,
+        loss.unsafeMutableAddress() + start)
+    }
+  }
+
+  /// Loss, dhidden (overwritten) and dweight (overwritten) in one pass over the logits.
+  public func forwardBackward(
+    loss: inout HostBuffer<Double>, dHidden: inout Tensor, dWeight: inout Tensor, of hidden: borrowing Tensor,
+    weight: borrowing Tensor, targets: borrowing HostBuffer<Int32>, scale: Float, logits: inout Tensor
+  ) {
+    let ops = KernelTable.current.operations
+    forEachChunk(hidden.rows) { start, count in
+      product(&logits, hidden: hidden, weight: weight, start: start, count: count)
+      unsafe ops.cross_entropy(
+        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), targets.unsafeAddress() + start, scale, true,
+        loss.unsafeMutableAddress() + start)
+      gradients(&dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count)
+    }
+  }
+
+  /// The same against a frozen teacher's hidden states (T, D') and head (V, D').
+  public func distill(
+    loss: inout HostBuffer<Double>, dHidden: inout Tensor, dWeight: inout Tensor, of hidden: borrowing Tensor,
+    weight: borrowing Tensor, teacherHidden: borrowing Tensor, teacherWeight: borrowing Tensor,
+    targets: borrowing HostBuffer<Int32>, scale: Float, _ distillation: Distillation, logits: inout Tensor,
+    teacherLogits: inout Tensor
+  ) {
+    precondition(teacherWeight.rows == weight.rows, "teacher vocabulary \(teacherWeight.rows), student \(weight.rows)")
+    let ops = KernelTable.current.operations
+    forEachChunk(hidden.rows) { start, count in
+      product(&logits, hidden: hidden, weight: weight, start: start, count: count)
+      product(&teacherLogits, hidden: teacherHidden, weight: teacherWeight, start: start, count: count)
+      unsafe ops.distillation(
+        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), teacherLogits.unsafeAddress(),
+        targets.unsafeAddress() + start, scale, distillation.hardWeight, distillation.softWeight,
+        distillation.temperature, loss.unsafeMutableAddress() + start)
+      gradients(&dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count)
+    }
+  }
+
+  /// KL(reference ‖ candidate) in nats and whether the most likely token agrees, row by row.
+  public func compare(
+    kl: inout HostBuffer<Double>, sameTop: inout HostBuffer<UInt8>, reference: borrowing Tensor,
+    referenceWeight: borrowing Tensor, candidate: borrowing Tensor, candidateWeight: borrowing Tensor,
+    logits: inout Tensor, otherLogits: inout Tensor
+  ) {
+    precondition(referenceWeight.rows == candidateWeight.rows,
+      "vocabularies of \(referenceWeight.rows) and \(candidateWeight.rows) cannot be compared")
+    let ops = KernelTable.current.operations
+    forEachChunk(reference.rows) { start, count in
+      product(&logits, hidden: reference, weight: referenceWeight, start: start, count: count)
+      product(&otherLogits, hidden: candidate, weight: candidateWeight, start: start, count: count)
+      unsafe ops.compare_logits(
+        Int64(count), Int64(referenceWeight.rows), logits.unsafeAddress(), otherLogits.unsafeAddress(),
+        kl.unsafeMutableAddress() + start, sameTop.unsafeMutableAddress() + start)
+    }
+  }
+
+  // The chunks of a fixed token count are fixed: the order of dW's sums depends on nothing else.
+  private func forEachChunk(_ tokens: Int, _ body: (_ start: Int, _ count: Int) -> Void) {
+    var start = 0
+    while start < tokens {
+      let count = min(chunk, tokens - start)
+      body(start, count)
+      start += count
+    }
+  }
+
+  private func product(
+    _ logits: inout Tensor, hidden: borrowing Tensor, weight: borrowing Tensor, start: Int, count: Int
+  ) {
+    precondition(logits.count >= count * weight.rows && hidden.columns == weight.columns,
+      "logits of \(count) x \(weight.rows) in \(logits.count) elements")
+    unsafe Gemm.multiply(
+      logits.unsafeMutableAddress(), ldc: weight.rows, m: count, n: weight.rows, k: hidden.columns,
+      hidden.unsafeAddress() + start * hidden.columns, lda: hidden.columns, weight.unsafeAddress(), .transposed,
+      ldb: weight.columns)
+  }
+
+  private func gradients(
+    _ dHidden: inout Tensor, _ dWeight: inout Tensor, logits: borrowing Tensor, hidden: borrowing Tensor,
+    weight: borrowing Tensor, start: Int, count: Int
+  ) {
+    let D = hidden.columns, V = weight.rows
+    unsafe Gemm.multiply(
+      dHidden.unsafeMutableAddress() + start * D, ldc: D, m: count, n: D, k: V, logits.unsafeAddress(), lda: V,
+      weight.unsafeAddress(), ldb: D)
+    unsafe Gemm.multiply(
+      dWeight.unsafeMutableAddress(), ldc: D, m: V, n: D, k: count, logits.unsafeAddress(), .transposed, lda: V,
+      hidden.unsafeAddress() + start * D, ldb: D, beta: start == 0 ? 0 : 1)
+  }
+}
