@@ -1,7 +1,7 @@
 /// How the codes of an anchor become the codes of a lower format: a table of 256 entries and a shift of the scale.
 ///
-/// Integers: P_b = clamp(RNE(P_8 / 2^(8-b)), ±L_b), the scale byte unchanged because the implied element scale grows by
-/// the same power of two. Floats: D = emax_hi - emax_lo is added to the scale byte and the value divided by 2^D,
+/// Integers: P_b = clamp(RNE(P_8 / 2^(8-b)), ±L_b), the scale byte unchanged because the implied element scale grows
+/// by the same power of two. Floats: D = emax_hi - emax_lo is added to the scale byte and the value divided by 2^D,
 /// rounded to nearest even, saturating. A slice starts from the anchor and is never chained: 9 -> 2 -> 0 through six
 /// bits, but 9 -> 1 at once.
 ///

@@ -4,8 +4,8 @@
 //   vf, vi   LANES floats, LANES 32-bit integers; a block of 32 is VECTORS of them
 //   vb       BYTES codes
 //
-// Every step is exact or rounds once, to nearest even, so the result is the scalar definition's to the bit. A row's last
-// short block is copied into a zero-padded one: zeros change neither the maximum nor any code.
+// Every step is exact or rounds once, to nearest even, so the result is the scalar definition's to the bit. A row's
+// last short block is copied into a zero-padded one: zeros change neither the maximum nor any code.
 #ifndef CK_CODEC_VECTOR_H
 #define CK_CODEC_VECTOR_H
 

@@ -5,7 +5,14 @@
 //   codes   rows * columns bytes. MXINT: two's complement. MXFP: sign << (bits-1) | magnitude, in the low bits.
 //   scales  rows * ck_blocks(columns) bytes, E8M0: value 2^(byte-127); 255 = NaN.
 // Contract: bit-exact. Every table returns what the scalar one returns, for every input, subnormals, NaN and infinity
-// included. Rules (scale, rounding, zero blocks, NaN, signed zero): see Formats/README or OCP MX v1.0 section 6.3.
+// included. Pointers may have any alignment; outputs overlap no input, except where an entry says so.
+//
+// Rules (OCP MX v1.0, section 6.3; stated in Swift by `ScalarCodec` of Formats):
+//   scale     E - emax + 127, at least 0, with E = floor(log2 of the block's maximum); RCEIL and EVEN may add one, up to
+//             254 and not beyond
+//   element   value / scale to nearest, ties to even, saturating; element subnormals kept
+//   zeros     a block without a nonzero code has byte 0 and codes +0; elsewhere MXFP keeps the sign of a zero
+//   NaN, Inf  anywhere in a block: byte 255, codes 0; it decodes to NaN throughout
 #ifndef CK_CODEC_H
 #define CK_CODEC_H
 
@@ -33,7 +40,8 @@ typedef enum ck_scale_rule { CK_SCALE_FLOOR = 0, CK_SCALE_RCEIL = 1, CK_SCALE_EV
 // anchor codes -> codes of a lower format: a table and a scale shift (formats reference, section 3.1).
 typedef struct ck_slice {
   uint8_t table[256];
-  int32_t scale_delta;  // added to the scale byte; 255 stays 255; a block that becomes all zero gets byte 0 and +0
+  int32_t scale_delta;  // >= 0, added to the scale byte; 255 stays 255, as does a sum beyond 254, with codes 0; a block
+                        // that becomes all zero gets byte 0 and +0
   uint8_t zero_mask;    // code & zero_mask == 0 means the element is a zero of either sign
 } ck_slice;
 
@@ -42,12 +50,14 @@ typedef struct ck_codec_table {
                    uint8_t *codes, uint8_t *scales);
   void (*dequantize)(const ck_element *element, int64_t rows, int64_t columns, const uint8_t *codes,
                      const uint8_t *scales, float *y);
+  // sliced_codes may be codes, sliced_scales may be scales.
   void (*slice)(const ck_slice *slice, int64_t rows, int64_t columns, const uint8_t *codes, const uint8_t *scales,
                 uint8_t *sliced_codes, uint8_t *sliced_scales);
   // y = dequantize(quantize(x)) without storing codes; y may be x.
   void (*round_trip)(const ck_element *element, ck_scale_rule rule, int64_t rows, int64_t columns, const float *x,
                      float *y);
   // Clipped straight-through estimator: gradient[i] = 0 where |x[i]| > max_value * scale of its block.
+  // A block whose scale is NaN clips nothing. The gradient may be any bit pattern; what is kept is kept to the bit.
   void (*clip_gradient)(const ck_element *element, ck_scale_rule rule, int64_t rows, int64_t columns, const float *x,
                         float *gradient);
 } ck_codec_table;

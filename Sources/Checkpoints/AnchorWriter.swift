@@ -1,0 +1,113 @@
+public import Tensors
+
+/// Writes an anchor: tensors, sidecar files, metadata, and at `commit` the manifest, after which the directory appears.
+///
+/// With several ranks the first makes an `AnchorWriter`, the others an `AnchorPartWriter` on its `temporary` directory
+/// each; their parts come back through `add(_:)` before the commit. An error, or dropping the writer, removes
+/// everything.
+public final class AnchorWriter {
+  private let directory: AtomicDirectory
+  private let writer: AnchorPartWriter
+  private let format: String
+  private let scaleRule: String
+  private let metadata: JSONObject
+  private var sidecars: [AnchorStoredFile] = []
+  private var parts: [AnchorPart] = []
+
+  /// `directory` must be absent or empty. `identity` makes the temporary name the same on all ranks.
+  public init(
+    directory: String, format: String, scaleRule: String, metadata: JSONObject = JSONObject(),
+    options: AnchorOptions = AnchorOptions(), identity: String? = nil
+  ) throws(CheckpointError) {
+    self.directory = try AtomicDirectory(target: directory, identity: identity)
+    writer = AnchorPartWriter(directory: self.directory.temporary, writer: 0, options: options)
+    self.format = format
+    self.scaleRule = scaleRule
+    self.metadata = metadata
+  }
+
+  /// Where other ranks write their parts.
+  public var temporary: String { directory.temporary }
+
+  /// As `AnchorPartWriter.addPacked`.
+  public func addPacked(
+    name: String, shape: [Int], format: String, rows: Range<Int>, codes: Span<UInt8>, scales: Span<UInt8>
+  ) throws(CheckpointError) {
+    do {
+      try writer.addPacked(name: name, shape: shape, format: format, rows: rows, codes: codes, scales: scales)
+    } catch { throw abandoned(error) }
+  }
+
+  public func addPacked(
+    name: String, shape: [Int], rowStart: Int = 0, _ tensor: borrowing PackedTensor
+  ) throws(CheckpointError) {
+    do {
+      try writer.addPacked(name: name, shape: shape, rowStart: rowStart, tensor)
+    } catch { throw abandoned(error) }
+  }
+
+  /// As `AnchorPartWriter.addDense`.
+  public func addDense(
+    name: String, shape: [Int], rows: Range<Int>, values: Span<Float>
+  ) throws(CheckpointError) {
+    do {
+      try writer.addDense(name: name, shape: shape, rows: rows, values: values)
+    } catch { throw abandoned(error) }
+  }
+
+  public func addDense(name: String, shape: [Int], values: Span<Float>) throws(CheckpointError) {
+    do { try writer.addDense(name: name, shape: shape, values: values) } catch { throw abandoned(error) }
+  }
+
+  /// A file to keep beside the tensors, byte for byte (config.json, tokenizer.json …).
+  public func addSidecar(name: String, bytes: [UInt8]) throws(CheckpointError) {
+    try directory.write(bytes, to: name)
+    sidecars.append(AnchorStoredFile(name: name, size: bytes.count, hash: ContentHash(bytes)))
+  }
+
+  /// Copies the file at `path` under its own name.
+  public func addSidecar(file path: String) throws(CheckpointError) {
+    let name = path.split(separator: "/").last.map(String.init) ?? path
+    let bytes = try directory.cleaningUp { () throws(CheckpointError) in
+      let file = try ReadableFile(path)
+      guard file.size <= Self.sidecarLimit else {
+        throw CheckpointError(
+          "copy", path: path, expected: "a sidecar of at most \(Self.sidecarLimit) bytes", found: "\(file.size)")
+      }
+      return try file.wholeContents()
+    }
+    try addSidecar(name: name, bytes: bytes)
+  }
+
+  static let sidecarLimit = 1 << 30
+
+  /// Another writer's share.
+  public func add(_ part: AnchorPart) { parts.append(part) }
+
+  /// Writes the manifest and makes the anchor visible. With `verifying`, everything is read back and checked first.
+  public func commit(verifying: Bool = false) throws(CheckpointError) {
+    try directory.cleaningUp { () throws(CheckpointError) in
+      var contents = try writer.finish()
+      for part in parts { try contents.merge(part) }
+      let manifest = AnchorManifest(
+        format: format, scaleRule: scaleRule, metadata: metadata, sidecars: sidecars, contents: contents)
+      let path = directory.path(AnchorManifest.fileName)
+      try manifest.validate(path: path)
+      try directory.write(manifest.serialized, to: AnchorManifest.fileName)
+      if verifying, let problem = try AnchorFile(directory.temporary).verify().first {
+        throw CheckpointError(
+          "verify after writing", path: path, tensor: problem.tensor, found: problem.description,
+          hint: "The storage does not keep what is written: use another device")
+      }
+    }
+    try directory.commit()
+  }
+
+  /// Removes everything written so far.
+  public func abandon() { directory.abandon() }
+
+  private func abandoned(_ error: CheckpointError) -> CheckpointError {
+    directory.abandon()
+    return error
+  }
+}

@@ -1,0 +1,45 @@
+/// Cuts one plane of a piece into chunks of whole rows where they fit, and hashes it. Memory: one chunk.
+final class PlaneWriter {
+  private let kind: AnchorPlane.Kind
+  private let hasher = ContentHasher()
+  private let buffer: ScratchBytes
+  private let chunkSize: Int
+  private var filled = 0
+  private var size = 0
+  private var chunks: [AnchorChunk] = []
+
+  /// `most` bytes is what the plane can hold at all.
+  init(_ kind: AnchorPlane.Kind, rowBytes: Int, most: Int, chunkBytes: Int) {
+    self.kind = kind
+    chunkSize = rowBytes > 0 && rowBytes <= chunkBytes ? chunkBytes / rowBytes * rowBytes : chunkBytes
+    buffer = ScratchBytes(capacity: min(chunkSize, most))
+  }
+
+  /// Appends `count` bytes that `fill` writes: it gets the index of the first one and where they go.
+  func append(
+    count: Int, to output: FrameFileWriter, _ fill: (Int, UnsafeMutableRawBufferPointer) -> Void
+  ) throws(CheckpointError) {
+    var done = 0
+    while done < count {
+      let take = min(buffer.capacity - filled, count - done)
+      unsafe fill(done, buffer[filled..<filled + take])
+      filled += take
+      done += take
+      if filled == chunkSize { try flush(to: output) }
+    }
+  }
+
+  func finish(to output: FrameFileWriter) throws(CheckpointError) -> AnchorPlane {
+    try flush(to: output)
+    return AnchorPlane(kind: kind, size: size, hash: hasher.value, chunks: chunks)
+  }
+
+  private func flush(to output: FrameFileWriter) throws(CheckpointError) {
+    guard filled > 0 else { return }
+    let content = unsafe UnsafeRawBufferPointer(buffer.prefix(filled))
+    unsafe hasher.update(content)
+    chunks.append(try unsafe output.append(content, start: size))
+    size += filled
+    filled = 0
+  }
+}

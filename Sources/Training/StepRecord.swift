@@ -1,0 +1,19 @@
+public import Communication
+
+/// What one optimizer step did: one line of `metrics.jsonl`.
+public struct StepRecord: Sendable {
+  public let step: Int
+  /// Tokens seen since the run began.
+  public let tokens: Int
+  /// Mean nats a scored token, over all lanes; formats weighted as the schedule says.
+  public let loss: Double
+  public let learningRate: Double
+  /// Before clipping.
+  public let gradientNorm: Double
+  public let format: String
+  public let tokensInStep: Int
+  public let seconds: PhaseSeconds
+  public let traffic: CommunicationStatistics
+
+  public var tokensPerSecond: Double { Double(tokensInStep) / max(seconds.total, 1e-9) }
+}

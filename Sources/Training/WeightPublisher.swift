@@ -1,0 +1,249 @@
+import Communication
+import Formats
+import Kernels
+import Quantization
+import Tensors
+import Transformer
+
+/// From the owners' masters to the weights every rank computes with.
+///
+///   publish      owners encode their rows of the quantized tensors in the wire format; codes are gathered, and fp32 rows
+///                of everything else. Wire format: the anchor (path via_anchor, 8.25 bit a weight, one gather for all
+///                formats), or the format of the pass itself (path direct).
+///   materialize  codes -> (slice ->) fp32 weights in the format of the pass
+///
+/// Encoding rows and gathering codes is, to the byte, gathering rows and encoding them: no block crosses a row.
+final class WeightPublisher {
+  let parameters: Parameters
+  let path: ForwardPath
+  let scaleRule: ScaleRule
+
+  /// Memory through which units travel, shared with the reduction of gradients.
+  let staging: ShardStaging
+
+  private let state: ShardedState
+  private let gather: ShardGather
+  private let slices: [MXFormat: CompiledSlice]
+  private let units: [PublishedUnit]
+  /// What the codes in slot i hold now, and what the weights hold.
+  private var published: [MXFormat?]
+  private var materialized: MXFormat?
+  private var sliced: (codes: HostBufferBox, scales: HostBufferBox)
+
+  /// - Parameter slots: formats whose codes must be there together (more than one only where lanes differ).
+  init(
+    _ parameters: Parameters, _ state: ShardedState, plan: QuantizationPlan, path: ForwardPath, scaleRule: ScaleRule,
+    slots: Int, communicator: Communicator, in arena: Arena, staging stagingArena: Arena
+  ) {
+    let (rank, ranks) = (communicator.rank, communicator.size)
+    self.parameters = parameters
+    self.state = state
+    self.path = path
+    self.scaleRule = scaleRule
+    units = state.units.enumerated().map { index, shard in
+      PublishedUnit(shard, parameters.units[index], plan: plan, slots: slots, rank: rank, ranks: ranks, in: arena)
+    }
+    staging = ShardStaging(
+      for: state.units.map(\.shards) + units.flatMap { [$0.packedShards, $0.denseShards] }, in: stagingArena)
+    gather = ShardGather(communicator, staging: staging)
+    slices = Self.slices(of: path)
+    published = Array(repeating: nil, count: slots)
+    let largest = units.flatMap(\.quantized).map { $0.spec.count }.max() ?? 0
+    let blocks = units.flatMap(\.quantized).map { $0.spec.rows * PackedTensor.blockCount($0.spec.columns) }.max() ?? 0
+    sliced = (HostBufferBox(largest, in: arena), HostBufferBox(blocks, in: arena))
+  }
+
+  /// Every slice of the anchor, compiled once: a step builds none.
+  private static func slices(of path: ForwardPath) -> [MXFormat: CompiledSlice] {
+    guard case .viaAnchor(let anchor) = path else { return [:] }
+    var slices: [MXFormat: CompiledSlice] = [:]
+    for format in SlicePlan.formatsCut(from: anchor) where format != anchor {
+      if let plan = try? SlicePlan(from: anchor, to: format) { slices[format] = CompiledSlice(plan) }
+    }
+    return slices
+  }
+
+  /// The format in which `format` travels.
+  func wireFormat(of format: MXFormat) -> MXFormat {
+    switch path {
+    case .direct: format
+    case .viaAnchor(let anchor): anchor
+    }
+  }
+
+  /// After an update: dense rows are gathered now, codes when they are asked for.
+  func mastersChanged() throws {
+    for index in published.indices { published[index] = nil }
+    materialized = nil
+    for unit in units { try unit.gatherDense(with: gather) }
+  }
+
+  /// Gathers the codes from which `format` can be materialized. Collective: every rank asks for the same.
+  func publish(_ format: MXFormat) throws { try publishCodes(wireFormat(of: format)) }
+
+  /// Gathers the codes of `wire` itself, whatever the path: what an anchor file will hold.
+  func publishCodes(_ wire: MXFormat) throws {
+    if published.contains(wire) { return }
+    let slot = published.firstIndex(of: nil) ?? published.count - 1
+    for unit in units where !unit.quantized.isEmpty {
+      try unit.gatherCodes(slot: slot, format: wire, rule: scaleRule, with: gather)
+    }
+    published[slot] = wire
+  }
+
+  /// Makes the weights those of `format`; nothing to do where they are already, or where nothing is quantized.
+  func materialize(_ format: MXFormat) {
+    if materialized == format { return }
+    let wire = wireFormat(of: format)
+    guard let slot = published.firstIndex(of: wire) else { preconditionFailure("\(format.name) was not published") }
+    let slice = wire == format ? nil : slices[format]
+    precondition(wire == format || slice != nil, "\(format.name) cannot be cut from \(wire.name)")
+    for unit in units {
+      unit.materialize(format, slot: slot, wire: wire, slice: slice, codes: sliced.codes, scales: sliced.scales)
+    }
+    materialized = format
+  }
+
+  /// Codes of one quantized tensor as gathered, for the anchor.
+  func forEachQuantizedTensor(
+    in wire: MXFormat, _ body: (_ spec: ParameterSpec, _ codes: Span<UInt8>, _ scales: Span<UInt8>) throws -> Void
+  ) throws {
+    guard let slot = published.firstIndex(of: wire) else { preconditionFailure("\(wire.name) was not published") }
+    for unit in units { try unit.forEachTensor(slot: slot, body) }
+  }
+}
+
+/// A buffer that a class can own and lend.
+final class HostBufferBox {
+  var bytes: HostBuffer<UInt8>
+  init(_ count: Int, in arena: Arena) { bytes = HostBuffer(count: count, in: arena) }
+}
+
+/// One unit's share of the publisher: which of its tensors travel as codes, and where they lie.
+private final class PublishedUnit {
+  struct Quantized {
+    let spec: ParameterSpec
+    /// First code and first scale in the unit's planes.
+    let codeOffset: Int, scaleOffset: Int
+  }
+
+  let quantized: [Quantized]
+  let packedShards: RowShards
+  let denseShards: RowShards
+
+  private let shard: UnitShard
+  private let weights: UnitParameters
+  private let dense: [ParameterSpec]
+  /// (run in the unit's shard, the same rows in the packed or the dense shard)
+  private let packedRuns: [(unit: RowShards.Run, own: RowShards.Run)]
+  private let denseRuns: [(unit: RowShards.Run, own: RowShards.Run)]
+  private let slots: [(codes: HostBufferBox, scales: HostBufferBox)]
+  private let ownCodes: HostBufferBox, ownScales: HostBufferBox
+  private var denseOwn: Tensor, denseFull: Tensor
+
+  init(
+    _ shard: UnitShard, _ weights: UnitParameters, plan: QuantizationPlan, slots slotCount: Int, rank: Int, ranks: Int,
+    in arena: Arena
+  ) {
+    self.shard = shard
+    self.weights = weights
+    let parameters = shard.layout.parameters
+    let packed = parameters.filter { plan.isQuantized($0.name) }
+    dense = parameters.filter { !plan.isQuantized($0.name) }
+    packedShards = RowShards(packed.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: ranks)
+    denseShards = RowShards(dense.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: ranks)
+    packedRuns = Self.pair(
+      shard.runs.filter { plan.isQuantized(parameters[$0.matrix].name) }, packedShards.runs(ofRank: rank))
+    denseRuns = Self.pair(
+      shard.runs.filter { !plan.isQuantized(parameters[$0.matrix].name) }, denseShards.runs(ofRank: rank))
+    var code = 0, scale = 0
+    quantized = packed.map { spec in
+      defer {
+        code += spec.count
+        scale += spec.rows * PackedTensor.blockCount(spec.columns)
+      }
+      return Quantized(spec: spec, codeOffset: code, scaleOffset: scale)
+    }
+    let (codeCount, scaleCount) = (packedShards.elementCount, packedShards.scaleCount)
+    slots = (0..<(packed.isEmpty ? 0 : slotCount)).map { _ in
+      (HostBufferBox(codeCount, in: arena), HostBufferBox(scaleCount, in: arena))
+    }
+    ownCodes = HostBufferBox(packedShards.elementCount(ofRank: rank), in: arena)
+    ownScales = HostBufferBox(packedShards.scaleCount(ofRank: rank), in: arena)
+    // A unit without codes is gathered straight into the weights.
+    let mixed = !packed.isEmpty
+    denseOwn = Tensor(rows: 1, columns: mixed ? denseShards.elementCount(ofRank: rank) : 0, in: arena)
+    denseFull = Tensor(rows: 1, columns: mixed ? denseShards.elementCount : 0, in: arena)
+  }
+
+  private static func pair(
+    _ unit: [RowShards.Run], _ own: [RowShards.Run]
+  ) -> [(unit: RowShards.Run, own: RowShards.Run)] {
+    precondition(unit.map(\.rows) == own.map(\.rows), "runs of a unit and of its part differ")
+    return Array(zip(unit, own))
+  }
+
+  func gatherDense(with gather: ShardGather) throws {
+    if quantized.isEmpty {
+      try gather.gatherRows(shard.master, of: shard.shards, into: &weights.flat)
+      return
+    }
+    for (unit, own) in denseRuns {
+      var target = denseOwn.region(own.shardOffset, rows: 1, columns: own.elementCount)
+      target.copy(from: shard.master.region(unit.shardOffset, rows: 1, columns: unit.elementCount))
+    }
+    try gather.gatherRows(denseOwn, of: denseShards, into: &denseFull)
+    var offset = 0
+    for spec in dense {
+      var target = weights.flat.region(spec.offset, rows: 1, columns: spec.count)
+      target.copy(from: denseFull.region(offset, rows: 1, columns: spec.count))
+      offset += spec.count
+    }
+  }
+
+  func gatherCodes(slot: Int, format: MXFormat, rule: ScaleRule, with gather: ShardGather) throws {
+    for (unit, own) in packedRuns {
+      unsafe BlockCodec.quantizeRows(
+        rows: own.rows.count, columns: own.columns, from: shard.master.unsafeAddress() + unit.shardOffset,
+        codes: ownCodes.bytes.unsafeMutableAddress() + own.shardOffset,
+        scales: ownScales.bytes.unsafeMutableAddress() + own.shardScaleOffset, format: format, rule: rule)
+    }
+    try gather.gatherPacked(
+      codes: ownCodes.bytes, scales: ownScales.bytes, of: packedShards, intoCodes: &slots[slot].codes.bytes,
+      scales: &slots[slot].scales.bytes)
+  }
+
+  func materialize(
+    _ format: MXFormat, slot: Int, wire: MXFormat, slice: CompiledSlice?, codes scratch: HostBufferBox,
+    scales scratchScales: HostBufferBox
+  ) {
+    for tensor in quantized {
+      let spec = tensor.spec
+      let codes = unsafe slots[slot].codes.bytes.unsafeAddress() + tensor.codeOffset
+      let scales = unsafe slots[slot].scales.bytes.unsafeAddress() + tensor.scaleOffset
+      let target = unsafe weights.flat.unsafeMutableAddress() + spec.offset
+      guard let slice else {
+        unsafe BlockCodec.dequantizeRows(
+          rows: spec.rows, columns: spec.columns, codes: codes, scales: scales, to: target, format: format)
+        continue
+      }
+      unsafe BlockCodec.sliceRows(
+        rows: spec.rows, columns: spec.columns, codes: codes, scales: scales,
+        toCodes: scratch.bytes.unsafeMutableAddress(), toScales: scratchScales.bytes.unsafeMutableAddress(), slice: slice)
+      unsafe BlockCodec.dequantizeRows(
+        rows: spec.rows, columns: spec.columns, codes: scratch.bytes.unsafeAddress(),
+        scales: scratchScales.bytes.unsafeAddress(), to: target, format: format)
+    }
+  }
+
+  func forEachTensor(
+    slot: Int, _ body: (ParameterSpec, Span<UInt8>, Span<UInt8>) throws -> Void
+  ) throws {
+    for tensor in quantized {
+      let scaleCount = tensor.spec.rows * PackedTensor.blockCount(tensor.spec.columns)
+      try body(
+        tensor.spec, slots[slot].codes.bytes.span.extracting(tensor.codeOffset..<tensor.codeOffset + tensor.spec.count),
+        slots[slot].scales.bytes.span.extracting(tensor.scaleOffset..<tensor.scaleOffset + scaleCount))
+    }
+  }
+}
