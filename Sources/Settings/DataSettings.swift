@@ -21,6 +21,8 @@ extension DataSettings: SettingsSection {
     SettingKey("shuffle", \.shuffle, """
       Whether sequences are drawn in an order shuffled by training.seed, or as they stand in the files.
       """),
-    SettingKey("validation_windows", \.validationWindows, "At most so many windows are scored in a validation; null is all."),
+    SettingKey("validation_windows", \.validationWindows, """
+      At most so many windows are scored in a validation; null is all.
+      """),
   ]
 }

@@ -23,12 +23,13 @@ enum YAMLWriter {
         lines += wrapped(about.sentence, margin: margin + "# ")
         if about.keys == nil { lines += wrapped(typeAndDefault(about, entry.value, usual), margin: margin + "# ") }
       }
-      let key = margin + (isBare(entry.key) ? entry.key : quoted(entry.key)) + ":"
+      let key = margin + Self.key(entry.key) + ":"
       switch entry.value.content {
       case .mapping(let inner) where !inner.isEmpty:
         lines.append(key)
         write(entry.value, indent: indent + 2, about?.keys, usual, &lines)
-      case .sequence(let elements) where key.count + inline(entry.value).count + 1 > width && elements.allSatisfy(\.isScalar):
+      case .sequence(let elements)
+      where key.count + inline(entry.value).count + 1 > width && elements.allSatisfy(\.isScalar):
         lines.append(key)
         lines += elements.map { "\(margin)  - \(inline($0))" }
       default:
@@ -65,9 +66,11 @@ enum YAMLWriter {
     case .scalar(let text, isPlain: false): isBare(text) ? text : quoted(text)
     case .sequence(let elements): "[" + elements.map(inline).joined(separator: ", ") + "]"
     case .mapping(let entries):
-      "{" + entries.map { (isBare($0.key) ? $0.key : quoted($0.key)) + ": " + inline($0.value) }.joined(separator: ", ") + "}"
+      "{" + entries.map { "\(key($0.key)): \(inline($0.value))" }.joined(separator: ", ") + "}"
     }
   }
+
+  private static func key(_ name: String) -> String { isBare(name) ? name : quoted(name) }
 
   /// Text that YAML reads as that text without quotes, wherever it stands.
   private static func isBare(_ text: String) -> Bool {
