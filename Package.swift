@@ -36,11 +36,15 @@ let package = Package(
     stratum("Tensors", on: ["Formats"]),
     stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
 
+    // 4  Words and files.
+    stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
+    tests("TextTests", of: ["Text"]),
   ],
   swiftLanguageModes: [.v6]
 )
