@@ -22,6 +22,10 @@ func tests(_ name: String, of dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
   name: "mfqat",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
   targets: [
     // 0  C: system libraries, the MPI shim, the kernels.
     .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
@@ -29,6 +33,7 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .target(name: "CMPIShims", dependencies: ["COpenMPI"]),
     .target(name: "CKernels"),
 
     // 1-3  Numbers, memory, arithmetic.
@@ -36,17 +41,31 @@ let package = Package(
     stratum("Tensors", on: ["Formats"]),
     stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
 
-    // 4  What is stored.
+    // 4  What moves, is stored, is read.
+    stratum("Quantization", on: ["Formats", "Tensors"]),
+    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims"]),
     stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
 
-    // 5  The model.
-    stratum("Transformer", on: ["Formats", "Tensors", "Kernels"]),
+    // 5  The model, and what a run is asked to do.
+    stratum("Transformer", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints"]),
+
+    // 6  Procedures.
+    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+
+    // 7  Commands.
+    .executableTarget(
+      name: "mfqat-bench",
+      dependencies: [
+        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Transformer",         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: house),
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
-    tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
+    tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
+    tests("QuantizationTests", of: ["Quantization", "Formats"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
   ],
   swiftLanguageModes: [.v6]

@@ -1,6 +1,6 @@
 public import Formats
 import Kernels
-public import Tensors
+import Tensors
 public import Transformer
 
 /// Scores text with a model: mean negative log-likelihood, and distances to a reference model.

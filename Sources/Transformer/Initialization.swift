@@ -1,4 +1,4 @@
-public import Tensors
+import Tensors
 
 /// Starting weights of a model that is trained from nothing.
 ///

@@ -1,5 +1,5 @@
-public import Checkpoints
-public import Tensors
+import Checkpoints
+import Tensors
 
 /// A model on disk, whatever holds it: what the command line calls SOURCE.
 public protocol ModelSource: AnyObject {
