@@ -189,9 +189,9 @@ import Testing
       for _ in stride(from: 0, to: rows, by: step) { try safetensors.append("d", values.span) }
       try safetensors.commit()
       let grown = try peak() - before
-      print("peak memory grew by \(grown) MiB for 320 MiB of tensors")
       try? FileManager.default.removeItem(atPath: scratch.path)
-      exit(grown < 80 ? 0 : 1)
+      // 38 MiB where this was written: a chunk of each plane, one compressed chunk, the compressor.
+      exit(grown < 64 ? 0 : 1)
     }
   }
 }
