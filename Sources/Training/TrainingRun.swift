@@ -161,15 +161,14 @@ public final class TrainingRun {
       report("\(directory.anchor) is there already and stays")
     }
     guard try communicator.agree(on: communicator.isRoot && FileBytes.exists(directory.anchor)) == false else { return }
+    let provenance: JSONValue = [
+      "steps": .integer(trainer.stepsDone), "seed": .string(String(settings.training.seed)),
+      "formats": .array(settings.quantization.formats.map { .string($0.name) }),
+      "schedule": .string(settings.quantization.schedule.rawValue), "path": .string(settings.quantization.path.rawValue),
+      "estimator": .string(settings.quantization.estimator.rawValue),
+    ]
     try AnchorOfRun.write(
-      trainer, format: format, origin: origin,
-      metadata: [
-        "steps": .integer(trainer.stepsDone), "seed": .string(String(settings.training.seed)),
-        "formats": .array(settings.quantization.formats.map { .string($0.name) }),
-        "schedule": .string(settings.quantization.schedule.rawValue), "path": .string(settings.quantization.path.rawValue),
-        "estimator": .string(settings.quantization.estimator.rawValue),
-      ],
-      to: directory.anchor)
+      trainer, format: format, origin: origin, metadata: provenance.object ?? JSONObject(), to: directory.anchor)
     report("wrote the \(format.name) anchor \(directory.anchor)")
   }
 

@@ -1,4 +1,6 @@
 import Communication
+import Formats
+import Kernels
 import Tensors
 
 /// Units on their way: gradients to their owners, rows to everybody, ordered sums.
@@ -51,25 +53,26 @@ let shardChecks: [Check] = [
     let arena = Arena("test")
     let unit = RowShards(awkwardUnit, ranks: communicator.size)
     let gather = ShardGather(communicator, staging: ShardStaging(for: [unit], in: arena))
-    let values = roughFloats(unit.elementCount, stream: 6)
-    var codes: [UInt8] = [], scales: [UInt8] = []
-    for run in unit.runs(ofRank: communicator.rank) {
-      encode(values[run.fullOffset..<run.fullOffset + run.elementCount], columns: run.columns, &codes, &scales)
+    let full = tensor(roughFloats(unit.elementCount, stream: 6), in: arena)
+    for format in MXFormat.all {
+      let mine = Planes(), whole = Planes()
+      for run in unit.runs(ofRank: communicator.rank) {
+        mine.encode(full.region(run.fullOffset, rows: run.rows.count, columns: run.columns), format, in: arena)
+      }
+      var offset = 0
+      for matrix in unit.matrices {
+        whole.encode(full.region(offset, rows: matrix.rows, columns: matrix.columns), format, in: arena)
+        offset += matrix.elementCount
+      }
+      let codes = buffer(mine.codes, in: arena)
+      let scales = buffer(mine.scales, in: arena)
+      var gatheredCodes = HostBuffer<UInt8>(count: unit.elementCount, in: arena)
+      var gatheredScales = HostBuffer<UInt8>(count: unit.scaleCount, in: arena)
+      try gather.gatherPacked(
+        codes: codes, scales: scales, of: unit, intoCodes: &gatheredCodes, scales: &gatheredScales)
+      try requireEqual(array(gatheredCodes), whole.codes)
+      try requireEqual(array(gatheredScales), whole.scales)
     }
-    var allCodes: [UInt8] = [], allScales: [UInt8] = []
-    var offset = 0
-    for matrix in unit.matrices {
-      encode(values[offset..<offset + matrix.elementCount], columns: matrix.columns, &allCodes, &allScales)
-      offset += matrix.elementCount
-    }
-    let ownCodes = buffer(codes, in: arena)
-    let ownScales = buffer(scales, in: arena)
-    var gatheredCodes = HostBuffer<UInt8>(count: unit.elementCount, in: arena)
-    var gatheredScales = HostBuffer<UInt8>(count: unit.scaleCount, in: arena)
-    try gather.gatherPacked(
-      codes: ownCodes, scales: ownScales, of: unit, intoCodes: &gatheredCodes, scales: &gatheredScales)
-    try requireEqual(array(gatheredCodes), allCodes)
-    try requireEqual(array(gatheredScales), allScales)
   },
   Check("ordered sums have the bits of one loop") { communicator in
     let arena = Arena("test")
@@ -155,18 +158,15 @@ private func checkReduction(
   try requireEqual(bits(sum), shard(expected.map(\.bitPattern), of: unit, rank: communicator.rank))
 }
 
-/// A block encoder of the kind the wire carries: per 32 elements of a row one power-of-two scale, 8-bit integer codes.
-private func encode(_ values: ArraySlice<Float>, columns: Int, _ codes: inout [UInt8], _ scales: inout [UInt8]) {
-  var row = values.startIndex
-  while columns > 0 && row < values.endIndex {
-    for first in stride(from: row, to: row + columns, by: 32) {
-      let block = values[first..<min(first + 32, row + columns)]
-      let largest = block.map(\.magnitude).max()!
-      let exponent = largest == 0 ? -127 : Int(largest.exponent)
-      scales.append(UInt8(exponent + 127))
-      let unit = Float(sign: .plus, exponent: exponent - 6, significand: 1)
-      codes += block.map { UInt8(bitPattern: Int8(max(-127, min(127, ($0 / unit).rounded(.toNearestOrEven))))) }
-    }
-    row += columns
+/// Codes and scales of matrices, one after another.
+private final class Planes {
+  var codes: [UInt8] = []
+  var scales: [UInt8] = []
+
+  func encode(_ rows: borrowing Tensor, _ format: MXFormat, in arena: Arena) {
+    var packed = PackedTensor(format, rows: rows.rows, columns: rows.columns, in: arena)
+    BlockCodec.quantize(&packed, from: rows)
+    codes += array(packed.codes)
+    scales += array(packed.scales)
   }
 }
