@@ -35,6 +35,8 @@ let package = Package(
     stratum("Formats", on: []),
     stratum("Tensors", on: ["Formats"]),
     stratum("Kernels", on: ["Formats", "Tensors", "CKernels", "COpenBLAS"]),
+
+    // 4  Words and files.
     stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
 
     // Tests.
