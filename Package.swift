@@ -51,6 +51,7 @@ let package = Package(
 
     // 6  Procedures.
     stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Reports", on: ["Checkpoints"]),
 
     // 7  Commands.
     .executableTarget(
@@ -67,6 +68,7 @@ let package = Package(
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
+    tests("ReportsTests", of: ["Reports", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
 )
