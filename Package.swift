@@ -43,7 +43,7 @@ let package = Package(
 
     // 4  What moves, is stored, is read.
     stratum("Quantization", on: ["Formats", "Tensors"]),
-    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims"]),
+    stratum("Communication", on: ["Tensors", "Kernels", "CMPIShims"]),
     stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
 
     // 5  The model, and what a run is asked to do.
@@ -67,6 +67,7 @@ let package = Package(
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
+    tests("CommunicationTests", of: ["Communication", "Kernels", "Tensors", "Formats"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
   ],

@@ -23,6 +23,11 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// nil unless `hex` is 32 lower-case hexadecimal digits.
+  /// Of a whole file, streaming.
+  public static func ofFile(_ path: String) throws(CheckpointError) -> ContentHash {
+    try ReadableFile(path).contentHash()
+  }
+
   public init?(hex: String) {
     let digits = Array(hex.utf8)
     guard digits.count == 32 else { return nil }

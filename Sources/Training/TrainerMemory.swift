@@ -9,8 +9,9 @@ public final class TrainerMemory {
   let activations = Arena("activations")
   let communication = Arena("communication")
   let teacher = Arena("teacher")
+  let validation = Arena("validation")
 
-  var arenas: [Arena] { [weights, gradients, state, codes, activations, communication, teacher] }
+  var arenas: [Arena] { [weights, gradients, state, codes, activations, communication, teacher, validation] }
 
   /// Bytes of this rank by purpose, and in all.
   public var byPurpose: [(purpose: String, bytes: Int)] { arenas.map { ($0.name, $0.reservedBytes) } }

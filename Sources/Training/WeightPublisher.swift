@@ -22,7 +22,7 @@ final class WeightPublisher {
   let staging: ShardStaging
 
   private let state: ShardedState
-  private let gather: ShardGather
+  let gather: ShardGather
   private let slices: [MXFormat: CompiledSlice]
   private let units: [PublishedUnit]
   /// What the codes in slot i hold now, and what the weights hold.

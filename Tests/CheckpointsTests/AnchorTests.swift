@@ -1,6 +1,8 @@
 import Checkpoints
 import Foundation
+import Formats
 import Glibc
+import Tensors
 import Testing
 
 @Suite struct AnchorTests {
@@ -127,6 +129,29 @@ import Testing
     var span = read.mutableSpan
     try anchor.readCodes("w", rows: 0..<1, into: &span)
     #expect(read == codes)
+  }
+
+  @Test(arguments: [MXFormat.mxint8, .mxfp8_e4m3, .mxfp6_e3m2, .mxint2])
+  func packedTensorsGoInAndOut(format: MXFormat) throws {
+    let scratch = try Scratch()
+    let arena = Arena("test")
+    var tensor = PackedTensor(format, rows: 6, columns: 40, in: arena)
+    for index in 0..<240 { tensor.codes[index] = UInt8(word(index) % (1 << UInt64(format.bits))) }
+    for index in 0..<12 { tensor.scales[index] = 120 + UInt8(index % 3) }
+    let writer = try AnchorWriter(directory: scratch("x"), format: format.name, scaleRule: "floor")
+    try writer.addPacked(name: "w", shape: [12, 40], tensor)
+    try writer.addPacked(name: "w", shape: [12, 40], rowStart: 6, tensor)
+    try writer.commit()
+
+    let anchor = try AnchorFile(scratch("x"))
+    #expect(anchor.tensors[0].pieces.count == 1)
+    var read = PackedTensor(format, rows: 4, columns: 40, in: arena)
+    try anchor.readPacked("w", rowStart: 4, into: &read)
+    for index in 0..<160 { #expect(read.codes[index] == tensor.codes[(index + 160) % 240]) }
+    for index in 0..<8 { #expect(read.scales[index] == tensor.scales[(index + 8) % 12]) }
+    var other = PackedTensor(.mxint4, rows: 4, columns: 40, in: arena)
+    let error = #expect(throws: CheckpointError.self) { try anchor.readPacked("w", into: &other) }
+    #expect(error?.expected == "format mxint4")
   }
 
   /// In a process of its own, so that the peak belongs to it: 64 MiB of codes and 256 MiB of fp32 through both writers

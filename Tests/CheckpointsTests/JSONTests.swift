@@ -65,7 +65,8 @@ import Testing
     ]
     let bytes = value.serialized()
     let text = String(decoding: bytes, as: UTF8.self)
-    #expect(text.hasPrefix(#"{"a":9007199254740992,"b":"9007199254740993","e"#), "\(text)")
+    // By bytes: the accent after the "e" is a combining one.
+    #expect(bytes.starts(with: Array(#"{"a":9007199254740992,"b":"9007199254740993","e"#.utf8)), "\(text)")
     #expect(text.contains(#""é":"\u0001\"\\\n/""#))
     #expect(try JSONScanner.parse(bytes).serialized() == bytes)
     #expect(try JSONScanner.parse(value.serialized(order: .given, indent: 2)).object?.keys == value.object?.keys)
