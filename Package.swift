@@ -51,6 +51,7 @@ let package = Package(
 
     // 6  Procedures.
     stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Reports", on: ["Checkpoints"]),
 
     // 7  Commands.
     .executableTarget(
@@ -68,6 +69,7 @@ let package = Package(
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
     tests("CommunicationTests", of: ["Communication", "Kernels", "Tensors", "Formats"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
+    tests("ReportsTests", of: ["Reports", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
 )
