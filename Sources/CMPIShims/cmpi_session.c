@@ -22,12 +22,17 @@ bool cmpi_is_running(void) {
 bool cmpi_is_own_thread(void) { return started && pthread_equal(pthread_self(), own_thread); }
 
 // A process that ends well waits for its peers; one that gives up (a thrown error, exit(1)) takes them along: they may be
-// inside a collective that it will never enter, and MPI_Finalize would wait for them forever.
+// inside a collective that it will never enter, and MPI_Finalize would wait for them forever. It runs on the thread that
+// called exit(), with no MPI call in progress on another.
 static void end_of_process(int status) {
   if (!cmpi_is_running()) return;
   if (status == 0) {
     MPI_Finalize();
   } else {
+    int rank = 0, size = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size > 1) fprintf(stderr, "rank %d of %d leaves with status %d: ending the job\n", rank, size, status & 0xFF);
     cmpi_abort(status & 0xFF);
   }
 }

@@ -61,6 +61,7 @@ public final class AnchorWriter {
 
   /// A file to keep beside the tensors, byte for byte (config.json, tokenizer.json …).
   public func addSidecar(name: String, bytes: [UInt8]) throws(CheckpointError) {
+    precondition(name != AnchorManifest.fileName, "a sidecar cannot be named \(name)")
     try directory.write(bytes, to: name)
     sidecars.append(AnchorStoredFile(name: name, size: bytes.count, hash: ContentHash(bytes)))
   }

@@ -7,7 +7,7 @@ extension Communicator {
   ///
   /// - Parameter what: the thing compared, in the error: `configuration`, `replica of layer 3`.
   public func requireEqual(_ bytes: [UInt8], what: String) throws(CommunicationError) {
-    try unsafe requireEqual(ContentDigest(of: bytes.span.bytes), what: what)
+    try requireEqual(ContentDigest(of: bytes), what: what)
   }
 
   /// The same for a digest taken elsewhere. Allocates nothing unless it throws.

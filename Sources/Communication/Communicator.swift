@@ -25,7 +25,7 @@ public final class Communicator {
   public var carrier: Carrier { transport is MPITransport ? .mpi : transport is SoloTransport ? .solo : .threads }
 
   let transport: any Transport
-  /// Room for small control messages, so that none of them allocates: `size` segments of `ContentDigest.byteCount`.
+  /// Room for small control messages, so that none of them allocates: `size` digests of `ContentDigest.wordCount` words.
   var digests: HostBuffer<UInt64>
   var digestCounts: HostBuffer<Int64>
   var integer: HostBuffer<Int64>

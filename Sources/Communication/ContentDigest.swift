@@ -15,6 +15,10 @@ public struct ContentDigest: Sendable, Hashable {
     self.length = length
   }
 
+  public init(of bytes: [UInt8]) {
+    self = unsafe ContentDigest(of: bytes.span.bytes)
+  }
+
   public init(of bytes: RawSpan) {
     var a: UInt64 = 0x6A09_E667_F3BC_C908
     var b: UInt64 = 0xBB67_AE85_84CA_A73B

@@ -1,3 +1,4 @@
+import Kernels
 public import Tensors
 
 /// The sum of all lanes' gradients, each owner's rows on the owner, with bits that do not depend on the number of ranks.
@@ -93,12 +94,7 @@ public final class ExactReducer {
     hook: ((inout Tensor, Int) -> Void)?
   ) {
     hook?(&contribution, lane)
-    let count = sum.count
-    if weight != 1 { unsafe ContributionKernels.scale(contribution.unsafeMutableAddress(), by: weight, count: count) }
-    if overwrite {
-      unsafe sum.unsafeMutableAddress().update(from: contribution.unsafeAddress(), count: count)
-    } else {
-      unsafe ContributionKernels.accumulate(contribution.unsafeAddress(), sum.unsafeMutableAddress(), count: count)
-    }
+    if weight != 1 { contribution.multiply(by: weight) }
+    if overwrite { sum.copy(from: contribution) } else { sum.accumulate(contribution) }
   }
 }

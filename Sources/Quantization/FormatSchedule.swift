@@ -83,18 +83,30 @@ public struct FormatSchedule: Sendable, Hashable {
     self.seed = seed
   }
 
-  /// What `lane` does at `step` (both from 0). After the last step the last curriculum phase goes on.
-  public func formats(step: Int, lane: Int) -> StepFormats {
+  /// Passes of every lane in every step: one, or one for each format under `sum`.
+  public var passCount: Int { kind == .sum ? formats.count : 1 }
+
+  /// Pass `index` of `lane` at `step`, all from 0; nothing is allocated. After the last step the last curriculum phase
+  /// goes on.
+  public func pass(_ index: Int, step: Int, lane: Int) -> FormatPass {
+    precondition(index >= 0 && index < passCount, "pass \(index) of \(passCount)")
     precondition(step >= 0 && lane >= 0, "step \(step), lane \(lane)")
     let count = formats.count
-    return switch kind {
-    case .single: one(0)
-    case .curriculum: one(phaseStarts.dropLast().lastIndex { $0 <= step } ?? 0)
-    case .roundRobin: one(step % count)
-    case .random: one(draw(step))
-    case .sum: StepFormats(passes: formats.indices.map(pass))
-    case .formatParallel: one((lane % count + step % count) % count)
-    }
+    let chosen =
+      switch kind {
+      case .single: 0
+      case .curriculum: phaseStarts.dropLast().lastIndex { $0 <= step } ?? 0
+      case .roundRobin: step % count
+      case .random: draw(step)
+      case .sum: index
+      case .formatParallel: (lane % count + step % count) % count
+      }
+    return FormatPass(format: formats[chosen], weight: weights[chosen])
+  }
+
+  /// All passes of `lane` at `step`.
+  public func formats(step: Int, lane: Int) -> StepFormats {
+    StepFormats(passes: (0..<passCount).map { pass($0, step: step, lane: lane) })
   }
 
   /// The formats any of `lanes` lanes needs at `step`, each once, in schedule order: what must be cut.
@@ -112,9 +124,6 @@ public struct FormatSchedule: Sendable, Hashable {
     let random = CounterRandom(seed: seed, stream: "format schedule")
     return Int(random.integer(UInt64(step), below: UInt64(formats.count)))
   }
-
-  private func one(_ index: Int) -> StepFormats { StepFormats(passes: [pass(index)]) }
-  private func pass(_ index: Int) -> FormatPass { FormatPass(format: formats[index], weight: weights[index]) }
 
   private static var multiFormatKinds: String {
     Kind.allCases.filter { $0 != .single }.map(\.rawValue).joined(separator: ", ")

@@ -11,7 +11,7 @@ public enum ForwardPath: Sendable, Hashable {
   ///   for all of them, or saying that integers and floats never share one.
   public func check(_ formats: [MXFormat]) throws(QuantizationError) {
     guard case .viaAnchor(let anchor) = self else { return }
-    let families = Set(formats.map { ElementFamily(of: $0) })
+    let families = Set(formats.map(\.family))
     guard families.count <= 1 else {
       throw QuantizationError(
         .formats, expected: "formats of one family, because one anchor gives them all (path via_anchor)",
@@ -40,18 +40,7 @@ public enum ForwardPath: Sendable, Hashable {
   }
 }
 
-/// Integers or small floats: what decides which anchor can serve a format.
-public enum ElementFamily: String, Sendable, Hashable {
-  case integer = "MXINT"
-  case float = "MXFP"
-
-  public init(of format: MXFormat) {
-    switch format.element.kind {
-    case .integer: self = .integer
-    default: self = .float
-    }
-  }
-
+extension MXFormat.Family {
   /// The anchor of the family: its widest format; for floats E4M3, because E5M2 costs 1.2 dB more at 4 bits.
   public var anchor: MXFormat {
     switch self {

@@ -59,9 +59,9 @@ public struct TensorSelection: Sendable, Hashable {
       if let wider = try? GlobPattern(alternative.replacing("*", with: "**")), names.contains(where: wider.matches) {
         hint += "; '*' stops at a dot, '**' does not"
       }
-      let spelt = pattern.alternatives.count > 1 ? "'\(pattern.text)', of which '\(alternative)'" : "'\(pattern.text)', which"
+      let which = pattern.alternatives.count > 1 ? "of which '\(alternative)'" : "which"
       throw QuantizationError(subject, expected: "a pattern that matches a tensor",
-                              found: "\(spelt) matches none of \(names.count)", hint: hint)
+                              found: "'\(pattern.text)', \(which) matches none of \(names.count)", hint: hint)
     }
     return matches
   }

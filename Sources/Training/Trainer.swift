@@ -1,10 +1,10 @@
 public import Communication
-public import Formats
+import Formats
 import Kernels
-public import Quantization
+import Quantization
 public import Settings
-public import Tensors
-import Text
+import Tensors
+public import Text
 public import Transformer
 
 /// One model being trained by all ranks of a communicator.
@@ -51,8 +51,7 @@ public final class Trainer {
     self.communicator = communicator
     self.memory = memory
     batches = try BatchPlan(
-      tokenCount: tokens.count, context: configuration.data.context, seed: training.seed,
-      shuffle: configuration.data.shuffle)
+      tokens, context: configuration.data.context, seed: training.seed, shuffle: configuration.data.shuffle)
 
     let parameters = Parameters(model, in: memory.weights)
     plan = try configuration.plan(for: parameters.layout.names)
@@ -87,11 +86,15 @@ public final class Trainer {
     learningRate = training.learningRateSchedule
   }
 
-  /// Loads the starting weights, of the teacher too, and publishes them.
-  public func load(from source: any ModelSource) throws {
+  /// Loads the starting weights and publishes them; the teacher is the model that the run started from.
+  public func load(from source: any ModelSource, withTeacher: Bool = true) throws {
     try state.load(from: source)
-    if let teacher { try source.load(into: teacher.parameters) }
+    if withTeacher { try loadTeacher(from: source) }
     try weights.mastersChanged()
+  }
+
+  public func loadTeacher(from source: any ModelSource) throws {
+    if let teacher { try source.load(into: teacher.parameters) }
   }
 
   /// Starts a new model.
@@ -199,9 +202,13 @@ public final class Trainer {
 
   private func fill(lane: Int, micro: Int) {
     let first = stepsDone * configuration.training.batch + firstSequence(lane: lane, micro: micro)
+    let context = space.length
     for sequence in 0..<space.sequences {
-      batches.fill(
-        ids: &space.ids, targets: &space.targets, at: sequence * space.length, sample: first + sequence, from: tokens)
+      let start = batches.tokens(window: batches.windowIndex(sample: first + sequence)).lowerBound
+      for t in 0..<context {
+        space.ids[sequence * context + t] = tokens[start + t]
+        space.targets[sequence * context + t] = t + 1 < context ? tokens[start + t + 1] : BatchPlan.noTarget
+      }
     }
   }
 
@@ -230,5 +237,30 @@ public final class Trainer {
       learningRate: Float(rate), beta1: Float(t.betas[0]), beta2: Float(t.betas[1]), epsilon: Float(t.epsilon),
       weightDecay: Float(t.weightDecay), step: stepsDone + 1, gradientScale: Float(scale))
     for unit in state.units { unit.update(optimizer) }
+  }
+}
+
+/// What checkpoints and the anchor are made of.
+extension Trainer {
+  package enum StateKind { case master, firstMoment, secondMoment }
+
+  /// Whole tensors, unit by unit, on every rank. Collective; uses the gradient buffers, which are idle between steps.
+  package func forEachGatheredUnit(
+    _ kind: StateKind, _ body: (_ spec: ParameterSpec, _ values: Span<Float>) throws -> Void
+  ) throws {
+    for (index, unit) in state.units.enumerated() {
+      let full = gradients.units[index]
+      switch kind {
+      case .master: try weights.gather.gatherRows(unit.master, of: unit.shards, into: &full.flat)
+      case .firstMoment: try weights.gather.gatherRows(unit.firstMoment, of: unit.shards, into: &full.flat)
+      case .secondMoment: try weights.gather.gatherRows(unit.secondMoment, of: unit.shards, into: &full.flat)
+      }
+      try communicator.onEveryRank {
+        for spec in unit.layout.parameters {
+          let values = full.flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
+          try body(spec, values.span)
+        }
+      }
+    }
   }
 }

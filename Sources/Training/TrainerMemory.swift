@@ -1,4 +1,4 @@
-public import Tensors
+import Tensors
 
 /// The arenas of a trainer, by what they hold: their sizes are known before the first step, and a dry run prints them.
 public final class TrainerMemory {
@@ -9,8 +9,9 @@ public final class TrainerMemory {
   let activations = Arena("activations")
   let communication = Arena("communication")
   let teacher = Arena("teacher")
+  let validation = Arena("validation")
 
-  var arenas: [Arena] { [weights, gradients, state, codes, activations, communication, teacher] }
+  var arenas: [Arena] { [weights, gradients, state, codes, activations, communication, teacher, validation] }
 
   /// Bytes of this rank by purpose, and in all.
   public var byPurpose: [(purpose: String, bytes: Int)] { arenas.map { ($0.name, $0.reservedBytes) } }

@@ -20,6 +20,7 @@ import Testing
 
   @Test func singleRunsItsFormatEverywhere() throws {
     let schedule = try Self.schedule(.single, [.mxfp4], weights: [0.5])
+    #expect(schedule.passCount == 1)
     for step in 0..<10 {
       for lane in 0..<12 {
         #expect(schedule.formats(step: step, lane: lane) == StepFormats(passes: [FormatPass(format: .mxfp4, weight: 0.5)]))
@@ -37,6 +38,8 @@ import Testing
         #expect(passes.map(\.weight) == [1, 2, 3, 4])
       }
     }
+    #expect(schedule.passCount == 4)
+    #expect(schedule.pass(2, step: 9, lane: 1) == FormatPass(format: .mxint6, weight: 3))
     #expect(schedule.label(step: 0, lanes: 1) == "mxint8+mxint2+mxint6+mxint4")
   }
 

@@ -1,0 +1,61 @@
+/// What happens to directories after their commit: removal, setting aside, cleaning up after killed processes. A crash
+/// at any instant leaves no half directory under a valid name.
+public enum CommittedDirectories {
+  /// Marks in names that no reader takes for a committed directory.
+  private static let marks = [".tmp-", ".trash-", ".corrupt"]
+
+  /// Whether `name` can be a committed directory, not a temporary, removed or refused one.
+  public static func isCommittedName(_ name: String) -> Bool { !marks.contains { name.contains($0) } }
+
+  /// Names of committed directories in `parent` that begin with `prefix`, sorted by bytes; none when there is no parent.
+  public static func names(in parent: String, prefix: String = "") throws(CheckpointError) -> [String] {
+    guard Directories.kind(of: parent) == .directory else { return [] }
+    return try Directories.entries(of: parent).filter {
+      $0.hasPrefix(prefix) && isCommittedName($0) && Directories.kind(of: Directories.join(parent, $0)) == .directory
+    }
+  }
+
+  /// Removes a committed directory: first from view, then from the disk.
+  public static func remove(_ path: String) throws(CheckpointError) {
+    let path = Directories.trimmed(path)
+    let trash = path + ".trash-" + String(UInt64.random(in: .min ... .max), radix: 16)
+    try Directories.rename(path, to: trash)
+    try Directories.synchronize(Directories.parent(of: path))
+    Directories.removeTree(trash)
+    guard Directories.kind(of: trash) == .absent else {
+      throw CheckpointError(
+        "remove", path: trash, expected: "an empty place", found: "files that cannot be removed",
+        hint: "Check the permissions and remove it by hand")
+    }
+  }
+
+  /// Renames a directory that was refused to `PATH.corrupt` (or `.corrupt-2` …), for a person to look at; returns the
+  /// new path.
+  @discardableResult
+  public static func setAside(_ path: String) throws(CheckpointError) -> String {
+    let path = Directories.trimmed(path)
+    var target = path + ".corrupt"
+    var number = 2
+    while Directories.kind(of: target) != .absent {
+      target = path + ".corrupt-\(number)"
+      number += 1
+    }
+    try Directories.rename(path, to: target)
+    try Directories.synchronize(Directories.parent(of: path))
+    return target
+  }
+
+  /// Removes what killed processes left in `parent`: temporaries and trash of names that begin with `prefix`. Only
+  /// for the one job that owns `parent`. Returns the removed names.
+  @discardableResult
+  public static func removeLeftovers(in parent: String, prefix: String) throws(CheckpointError) -> [String] {
+    guard Directories.kind(of: parent) == .directory else { return [] }
+    var removed: [String] = []
+    for name in try Directories.entries(of: parent)
+    where name.hasPrefix(prefix) && (name.contains(".tmp-") || name.contains(".trash-")) {
+      Directories.removeTree(Directories.join(parent, name))
+      removed.append(name)
+    }
+    return removed
+  }
+}

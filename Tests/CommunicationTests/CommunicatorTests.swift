@@ -1,0 +1,67 @@
+import Communication
+import Testing
+
+let allChecks = collectiveChecks + shardChecks
+
+/// The checks over the world of this process: one rank in a plain test run, the ranks of the job under `mpirun`.
+///
+/// MPI wants one thread and one order: `WorldThread` and a list, walked case by case. A check that fails on one rank ends
+/// the job, because its peers are already waiting in the next collective.
+@Suite(.serialized) struct WorldTests {
+  @Test(arguments: allChecks.indices) func check(_ index: Int) throws {
+    try WorldThread.shared.run { communicator in
+      do {
+        try allChecks[index].run(on: communicator)
+      } catch {
+        if communicator.size > 1 { communicator.fail(code: 71, reason: "check '\(allChecks[index].name)': \(error)") }
+        throw error
+      }
+    }
+  }
+
+  @Test func worldIsWhatTheLauncherSays() throws {
+    let (carrier, size) = try WorldThread.shared.run { ($0.carrier, $0.size) }
+    switch Launch.current {
+    case .alone: #expect(carrier == .solo && size == 1)
+    case .byLauncher(_, let ranks): #expect(carrier == .mpi && (ranks == nil || ranks == size))
+    case .bySlurmWithoutPMI: Issue.record("srun without a process manager interface")
+    }
+  }
+}
+
+/// The same checks on one rank without MPI, and on threads.
+@Suite struct CarrierTests {
+  @Test(arguments: allChecks) func solo(_ check: Check) throws {
+    try check.run(on: .solo())
+  }
+
+  @Test(arguments: [1, 2, 3, 4, 5]) func threads(_ ranks: Int) throws {
+    for check in allChecks {
+      let results = try Communicator.onThreads(ranks) { communicator in
+        do {
+          try check.run(on: communicator)
+        } catch let failure as CheckFailure {
+          throw CheckFailure(description: "check '\(check.name)', rank \(communicator.rank): \(failure)")
+        }
+        return communicator.rank
+      }
+      #expect(results == Array(0..<ranks))
+    }
+  }
+
+  @Test func threadThatThrowsFreesItsPeers() {
+    let error = #expect(throws: CheckFailure.self) {
+      try Communicator.onThreads(3) { communicator in
+        if communicator.rank == 1 { throw CheckFailure(description: "on purpose") }
+        try communicator.barrier()
+      }
+    }
+    #expect(error?.description == "on purpose")
+  }
+
+  @Test func failEndsTheProcessWithItsCode() async {
+    await #expect(processExitsWith: .exitCode(42)) {
+      Communicator.solo().fail(code: 42, reason: "on purpose")
+    }
+  }
+}
