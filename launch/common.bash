@@ -1,8 +1,10 @@
 # Shared by the scripts of this folder: source it, do not run it.
-# After sourcing, the working directory is the repository, also known as `repository`, and paths of the caller go through `absolute`.
+# After sourcing, the working directory is the repository (`repository`); paths of the caller go through `absolute`.
 
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+# shellcheck disable=SC2034  # for those who source this
+repository=$PWD
 
 # Says something to the person at the terminal. Results go to standard output, everything else here.
 say() { printf '%s\n' "$*" >&2; }
