@@ -43,20 +43,26 @@ let package = Package(
 
     // 4  What moves, is stored, is read.
     stratum("Quantization", on: ["Formats", "Tensors"]),
-    stratum("Communication", on: ["Tensors", "Kernels", "CMPIShims"]),
+    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims"]),
     stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
+    stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
 
     // 5  The model, and what a run is asked to do.
     stratum("Transformer", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints"]),
+    stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
 
     // 6  Procedures.
-    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Training", on: ["Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings"]),
+    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
+    stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Reports", on: ["Checkpoints"]),
 
     // 7  Commands.
     .executableTarget(
-      name: "mfqat-bench",
+      name: "mfqat",
       dependencies: [
-        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Transformer",         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
+        "Training", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
 
@@ -66,8 +72,14 @@ let package = Package(
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
-    tests("CommunicationTests", of: ["Communication", "Kernels", "Tensors", "Formats"]),
+    tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
+    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
+    tests("ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
+    tests("TextTests", of: ["Text", "Tensors"]),
+    tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
+    tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
+    tests("ReportsTests", of: ["Reports", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -21,6 +21,9 @@ struct AddedTokens: Sendable {
 
   let tokens: [Token]
   private var indexOfID: [Int32: Int] = [:]
+  /// What each token is decoded as: a normalized token as its normalized content.
+  private var shown: [[UInt8]]
+  private var skippable: [Bool]
   private var raw = TokenTrie()
   private var normalized = TokenTrie()
 
@@ -66,6 +69,8 @@ struct AddedTokens: Sendable {
 
   private init(_ tokens: [Token], _ normalizer: Normalizer?) {
     self.tokens = tokens
+    skippable = []
+    shown = tokens.map(\.content)
     // Of two tokens with one text the first wins, special ones coming first.
     for (index, token) in tokens.enumerated().filter({ $0.element.isSpecial })
       + tokens.enumerated().filter({ !$0.element.isSpecial })
@@ -74,17 +79,27 @@ struct AddedTokens: Sendable {
       if token.isNormalized {
         var content = token.content
         normalizer?.apply(&content)
+        shown[index] = content
         normalized.insert(content, value: index)
       } else {
         raw.insert(token.content, value: index)
       }
     }
+    // The original looks the shown text up among the special tokens as they are written, so a special token that
+    // normalization changes is not skipped.
+    let special = Set(tokens.filter(\.isSpecial).map(\.content))
+    skippable = shown.map { special.contains($0) }
   }
 
   /// One more than the largest id.
   var idBound: Int { tokens.reduce(0) { max($0, Int($1.id) + 1) } }
 
   subscript(_ id: Int32) -> Token? { indexOfID[id].map { tokens[$0] } }
+
+  /// The text that an added token is decoded as, and whether it is left out where special tokens are.
+  func shown(_ id: Int32) -> (text: [UInt8], isSkippable: Bool)? {
+    indexOfID[id].map { (shown[$0], skippable[$0]) }
+  }
 
   /// Cuts the text as it came at the tokens that are not normalized.
   func cutRaw(_ text: Span<UInt8>, _ emit: (Part) -> Void) { cut(text, raw, emit) }

@@ -38,4 +38,16 @@ enum FileBytes {
       bytes += buffer[..<count]
     }
   }
+
+  /// Makes a renaming in the folder of `path` durable.
+  static func synchronizeFolder(of path: String, operation: String) throws(TextError) {
+    var folder = "."
+    if let slash = path.lastIndex(of: "/") { folder = slash == path.startIndex ? "/" : String(path[..<slash]) }
+    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure(operation, folder, expected: "a readable folder") }
+    defer { close(descriptor) }
+    guard fsync(descriptor) == 0 || errno == EINVAL else {
+      throw failure(operation, folder, expected: "a folder that can be synchronized")
+    }
+  }
 }

@@ -75,6 +75,15 @@ public final class Tokenizer: Sendable {
     encode(Array(text.utf8), with: BPEEncoder(model, scanLimit: 0, cutsPieces: false))
   }
 
+  /// What the pre-tokenizer makes of a text, after normalization and without looking for added tokens.
+  package func pieces(of text: String) -> [[UInt8]] {
+    var bytes = Array(text.utf8)
+    normalizer?.apply(&bytes)
+    var pieces: [[UInt8]] = []
+    preTokenizer.cut(bytes.span, beginsText: true) { piece in pieces.append(piece.indices.map { piece[$0] }) }
+    return pieces
+  }
+
   private func encode(_ utf8: [UInt8], with encoder: consuming BPEEncoder) -> [Int32] {
     let text = utf8.span
     if let offset = UTF8Scanner.firstInvalidOffset(text) {
@@ -111,6 +120,9 @@ public final class Tokenizer: Sendable {
   }
 
   /// The text of a sequence of tokens; ids without a token give nothing, ill-formed UTF-8 gives U+FFFD.
+  ///
+  /// As in the original, an added token that is marked `normalized` is shown as its normalized text, and skipped only
+  /// if normalization leaves it as it is.
   public func decode(_ ids: [Int32], skippingSpecialTokens: Bool = false) -> String {
     var run = DecoderRun(decoder)
     for id in ids {
@@ -128,13 +140,14 @@ public final class Tokenizer: Sendable {
 
   /// The text of a token as it stands in the file, undecoded; nil for an id without one.
   public func token(_ id: Int32) -> String? {
-    text(of: id, skippingSpecialTokens: false).map { String(decoding: $0, as: UTF8.self) }
+    if let token = added[id] { return String(decoding: token.content, as: UTF8.self) }
+    return model.vocabulary.token(id).map { String(decoding: $0, as: UTF8.self) }
   }
 
   public func isSpecial(_ id: Int32) -> Bool { added[id]?.isSpecial ?? false }
 
   func text(of id: Int32, skippingSpecialTokens: Bool) -> [UInt8]? {
-    if let token = added[id] { return token.isSpecial && skippingSpecialTokens ? nil : token.content }
+    if let token = added.shown(id) { return token.isSkippable && skippingSpecialTokens ? nil : token.text }
     return model.vocabulary.token(id).map { Array($0) }
   }
 }

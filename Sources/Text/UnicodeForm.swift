@@ -1,7 +1,8 @@
 // The compatibility decompositions are not in the standard library; Foundation has all four forms.
 internal import Foundation
 
-/// The normalization forms of Unicode (UAX 15).
+/// The normalization forms of Unicode (UAX 15), by the tables of Foundation's Unicode version. Characters added to
+/// Unicode since then count as having no decomposition and combining class 0.
 enum UnicodeForm: String, Sendable {
   case nfc = "NFC"
   case nfd = "NFD"

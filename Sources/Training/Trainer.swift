@@ -242,10 +242,10 @@ public final class Trainer {
 
 /// What checkpoints and the anchor are made of.
 extension Trainer {
-  enum StateKind { case master, firstMoment, secondMoment }
+  package enum StateKind { case master, firstMoment, secondMoment }
 
   /// Whole tensors, unit by unit, on every rank. Collective; uses the gradient buffers, which are idle between steps.
-  func forEachGatheredUnit(
+  package func forEachGatheredUnit(
     _ kind: StateKind, _ body: (_ spec: ParameterSpec, _ values: Span<Float>) throws -> Void
   ) throws {
     for (index, unit) in state.units.enumerated() {

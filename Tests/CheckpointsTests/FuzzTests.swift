@@ -6,7 +6,8 @@ import Testing
 @Suite struct FuzzTests {
   private func mutated(_ bytes: [UInt8], _ index: Int) -> [UInt8] {
     var bytes = bytes
-    let tokens: [[UInt8]] = ["}", "{", "[", "]", ",", "\"", "9223372036854775807", "-1", "\\", "1e9", ":", "\u{0}"].map { Array($0.utf8) }
+    let tokens: [[UInt8]] = ["}", "{", "[", "]", ",", "\"", "9223372036854775807", "-1", "\\", "1e9", ":", "\u{0}"].map
+    { Array($0.utf8) }
     for step in 0..<1 + index % 3 {
       let random = word(3 * index + step, seed: 77)
       let position = Int(random >> 8) % max(bytes.count, 1)
@@ -24,7 +25,8 @@ import Testing
   @Test func safetensorsHeaders() throws {
     let scratch = try Scratch()
     let writer = try SafeTensorsWriter(
-      scratch("m"), tensors: [.init("a", .f32, [3, 4]), .init("b", .bf16, [5]), .init("c", .f16, [2, 2]), .init("d", .u8, [7])])
+      scratch("m"),
+      tensors: [.init("a", .f32, [3, 4]), .init("b", .bf16, [5]), .init("c", .f16, [2, 2]), .init("d", .u8, [7])])
     try writer.append("a", [Float](repeating: 1, count: 12).span)
     try writer.append("b", [Float](repeating: 1, count: 5).span)
     try writer.append("c", [Float](repeating: 1, count: 4).span)
@@ -50,7 +52,8 @@ import Testing
   }
 
   @Test func jsonThatParsesHasAStableCanonicalForm() throws {
-    let original = Array(#"{"a":[1,-2.5e-3,"x\u00e9\n",{"b":null,"c":[[],{}]}],"long":12345678901234567890,"t":true}"#.utf8)
+    let original = Array(
+      #"{"a":[1,-2.5e-3,"x\u00e9\n",{"b":null,"c":[[],{}]}],"long":12345678901234567890,"t":true}"#.utf8)
     var parsed = 0
     for index in 0..<5000 {
       guard let value = try? JSONScanner.parse(mutated(original, index)) else { continue }

@@ -1,0 +1,82 @@
+import ArgumentParser
+import Checkpoints
+import Conversion
+import Formats
+import Reports
+import Transformer
+
+extension ConversionPlan.Container: ExpressibleByArgument {}
+
+/// `mfqat convert`: an anchor into lower formats, a dense model into an anchor.
+struct ConvertCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "convert",
+    abstract: "Cut an anchor into lower formats, or round a dense model.",
+    discussion: """
+      From an anchor every lower format of its family can be cut, without data and without training; a dense model is \
+      rounded directly. One format is written into DIR itself, several into DIR/FORMAT. --as dense writes an ordinary \
+      Hugging Face folder with the same values in fp32. Nothing is overwritten.
+      """)
+
+  @OptionGroup var source: SourceOptions
+
+  @Option(
+    name: .customLong("to"), help: ArgumentHelp("Formats to write, separated by commas.", valueName: "formats"),
+    transform: FormatLists.blocks)
+  var formats: [MXFormat]
+
+  @Option(help: ArgumentHelp("Directory to write; absent or empty.", valueName: "dir"))
+  var out: String
+
+  @Option(name: .customLong("as"), help: "Container: codes and scales, or a model folder in fp32.")
+  var container = ConversionPlan.Container.anchor
+
+  @Flag(help: "Check everything and say what would be written, without writing.")
+  var dryRun = false
+
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    try SingleProcess.require("convert")
+    let converter = try Converter(source.open(output))
+    let meter = output.meter("convert", unit: "weights")
+    let total = formats.count
+    let plan = try converter.convert(to: formats, out: out, as: container, dryRun: dryRun) { progress in
+      let index = formats.firstIndex(of: progress.format) ?? 0
+      meter.update(index * progress.total + progress.done, of: total * progress.total)
+    }
+    meter.finish()
+    try output.print(json(plan), text(plan))
+  }
+
+  private func text(_ plan: ConversionPlan) -> String {
+    var table = TextTable([
+      .init("format"), .init("how"), .init("tensors", .right), .init("bits per weight", .right),
+      .init("bits per parameter", .right), .init("content", .right), .init("written", .right), .init("to"),
+    ])
+    for output in plan.outputs {
+      table.add([
+        output.format.name, output.label, "\(output.quantizedTensors) of \(output.tensors.count)",
+        Figures.fixed(output.bitsPerWeight, 2), Figures.fixed(output.bitsPerParameter, 2),
+        Figures.bytes(output.totalBytes), output.writtenBytes.map(Figures.bytes) ?? "-", output.directory,
+      ])
+    }
+    return table.plain + (dryRun ? "\nNothing was written (--dry-run).\n" : "")
+  }
+
+  private func json(_ plan: ConversionPlan) -> JSONValue {
+    [
+      "source": .string(plan.source), "as": .string(plan.container.rawValue), "dry_run": .bool(dryRun),
+      "outputs": .array(plan.outputs.map { output in
+        [
+          "format": .string(output.format.name), "directory": .string(output.directory), "method": .string(output.label),
+          "quantized_tensors": .integer(output.quantizedTensors), "tensors": .integer(output.tensors.count),
+          "bits_per_weight": .number(output.bitsPerWeight), "bits_per_parameter": .number(output.bitsPerParameter),
+          "code_bytes": .integer(output.codeBytes), "scale_bytes": .integer(output.scaleBytes),
+          "dense_bytes": .integer(output.denseBytes), "content_bytes": .integer(output.totalBytes),
+          "written_bytes": output.writtenBytes.map { .integer($0) } ?? .null,
+        ]
+      }),
+    ]
+  }
+}

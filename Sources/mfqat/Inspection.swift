@@ -1,0 +1,44 @@
+import Checkpoints
+import Reports
+import Text
+import Transformer
+
+/// What `inspect` found: for machines and for people.
+struct Inspection {
+  var json: JSONValue
+  var text: String
+
+  static func tokenFile(_ path: String) throws -> Inspection {
+    let file = try TokenFile(path)
+    var table = TextTable([.init("token file"), .init(path)])
+    table.add(["tokens", Figures.grouped(file.count)])
+    table.add(["vocabulary", Figures.grouped(file.vocabularySize)])
+    table.add(["stored", "\(file.width) bytes a token, \(Figures.bytes(128 + file.width * file.count))"])
+    table.add(["tokenizer", file.tokenizerHash])
+    table.add(["text", file.textHash])
+    return Inspection(
+      json: [
+        "kind": "token file", "path": .string(path), "tokens": .integer(file.count),
+        "vocabulary": .integer(file.vocabularySize), "bytes_per_id": .integer(file.width),
+        "tokenizer_hash": .string(file.tokenizerHash), "text_hash": .string(file.textHash),
+      ], text: table.plain)
+  }
+
+  static func run(_ path: String) throws -> Inspection {
+    let models = PathContents.models(ofRun: path).map { contents in
+      switch contents {
+      case .anchor(let path), .folder(let path), .run(let path), .tokenFile(let path): path
+      }
+    }
+    let hasMetrics = FileBytes.exists(path + "/" + RunSummary.metricsFile)
+    let summary = hasMetrics ? try RunSummary(runDirectory: path) : nil
+    var table = summary?.table ?? TextTable([.init("run"), .init(path)])
+    for (index, model) in models.enumerated() { table.add([index == 0 ? "models" : "", model]) }
+    if models.isEmpty { table.add(["models", "none yet"]) }
+    return Inspection(
+      json: [
+        "kind": "run", "path": .string(path), "models": .array(models.map { .string($0) }),
+        "summary": summary?.json ?? .null,
+      ], text: table.plain)
+  }
+}

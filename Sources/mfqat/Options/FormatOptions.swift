@@ -1,0 +1,50 @@
+import ArgumentParser
+import Formats
+
+/// A format on the command line: the weights as they are, or a block format.
+enum FormatChoice: Hashable, CustomStringConvertible {
+  case fullPrecision
+  case block(MXFormat)
+
+  static let fullPrecisionName = "fp32"
+
+  init(_ name: String) throws(UnknownFormat) {
+    self = name.lowercased() == Self.fullPrecisionName ? .fullPrecision : .block(try MXFormat(named: name))
+  }
+
+  var description: String {
+    switch self {
+    case .fullPrecision: Self.fullPrecisionName
+    case .block(let format): format.name
+    }
+  }
+
+  var block: MXFormat? { if case .block(let format) = self { format } else { nil } }
+}
+
+/// Lists of formats: `mxint4,mxfp4`, in any case, each once.
+enum FormatLists {
+  static let known = "fp32 or " + MXFormat.all.map(\.name).joined(separator: ", ")
+
+  static func choices(_ text: String) throws -> [FormatChoice] {
+    try unique(names(text).map { try FormatChoice($0) })
+  }
+
+  static func blocks(_ text: String) throws -> [MXFormat] {
+    try unique(names(text).map { try MXFormat(named: $0) })
+  }
+
+  private static func names(_ text: String) -> [String] {
+    text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+      String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+    }
+  }
+
+  private static func unique<Format: Hashable>(_ formats: [Format]) throws -> [Format] {
+    var seen: Set<Format> = []
+    for format in formats where !seen.insert(format).inserted {
+      throw ValidationError("\(format) is named twice. Name each format once.")
+    }
+    return formats
+  }
+}

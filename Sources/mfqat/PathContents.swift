@@ -1,0 +1,54 @@
+import Checkpoints
+import Reports
+import Text
+import Transformer
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What `inspect` and `verify` can be pointed at.
+enum PathContents {
+  case folder(String)
+  case anchor(String)
+  case tokenFile(String)
+  /// A run directory, with what it has produced so far.
+  case run(String)
+
+  static func at(_ path: String) throws -> PathContents {
+    if isTokenFile(path) { return .tokenFile(path) }
+    if isRun(path) { return .run(path) }
+    switch try ModelSources.kind(of: path) {
+    case .huggingFaceFolder: return .folder(path)
+    case .anchor: return .anchor(path)
+    case .run: return .run(path)
+    }
+  }
+
+  /// A file that begins as token files do.
+  static func isTokenFile(_ path: String) -> Bool {
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    var first = [UInt8](repeating: 0, count: 8)
+    let count = unsafe first.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
+    return count == 8 && first == Array("MFQTOKEN".utf8)
+  }
+
+  /// A training checkpoint holds a configuration, too, but no record.
+  private static func isRun(_ path: String) -> Bool {
+    FileBytes.exists(path + "/" + RunSummary.metricsFile) && !FileBytes.exists(path + "/config.json")
+  }
+
+  /// The anchor and the checkpoints of a run, newest first.
+  static func models(ofRun path: String) -> [PathContents] {
+    var models: [PathContents] = []
+    if AnchorFile.isAnchor(path + "/anchor") { models.append(.anchor(path + "/anchor")) }
+    let steps = FileBytes.names(in: path + "/checkpoints").filter {
+      $0.hasPrefix("step-") && Int($0.dropFirst(5)) != nil
+    }
+    return models + steps.reversed().map { .folder(path + "/checkpoints/" + $0) }
+  }
+}
