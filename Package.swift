@@ -45,15 +45,26 @@ let package = Package(
     stratum("Quantization", on: ["Formats", "Tensors"]),
     stratum("Communication", on: ["Tensors", "Kernels", "CMPIShims"]),
     stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
+    stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
 
     // 5  The model, and what a run is asked to do.
+    stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
     stratum("Transformer", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints"]),
 
     // 6  Procedures.
     stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
 
     // 7  Commands.
+    .executableTarget(
+      name: "mfqat",
+      dependencies: [
+        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
+        "Conversion", "Evaluation", "Reports", "CZstd", "CXXHash",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: house),
     .executableTarget(
       name: "mfqat-bench",
       dependencies: [
@@ -69,6 +80,8 @@ let package = Package(
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
     tests("CommunicationTests", of: ["Communication", "Kernels", "Tensors", "Formats"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
+    tests("TextTests", of: ["Text"]),
+    tests("SettingsTests", of: ["Settings", "Quantization", "Formats"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
