@@ -48,7 +48,6 @@ let package = Package(
     stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
 
     // 5  The model, and what a run is asked to do.
-    stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
     stratum("Transformer", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints"]),
 
     // 6  Procedures.

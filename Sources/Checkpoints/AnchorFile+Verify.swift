@@ -95,7 +95,8 @@ extension AnchorFile {
       let table = try SeekTable(file)
       guard table.entries.count == chunks.count else {
         problems.append(
-          AnchorProblem(file: name, message: "expected a seek table of \(chunks.count) frames, found \(table.entries.count)"))
+          AnchorProblem(
+            file: name, message: "expected a seek table of \(chunks.count) frames, found \(table.entries.count)"))
         return
       }
       for (entry, chunk) in zip(table.entries, chunks)
@@ -103,7 +104,9 @@ extension AnchorFile {
         problems.append(
           AnchorProblem(
             file: name, range: chunk.offset..<chunk.offset + chunk.storedSize,
-            message: "expected a frame of \(chunk.storedSize) bytes for \(chunk.size), the seek table says \(entry.storedSize) for \(entry.contentSize)"))
+            message:
+              "expected a frame of \(chunk.storedSize) bytes for \(chunk.size), the seek table says \(entry.storedSize) for \(entry.contentSize)"
+          ))
       }
     } catch {
       problems.append(AnchorProblem(file: name, message: error.description))

@@ -82,7 +82,8 @@ public final class AnchorFile {
   public func sidecar(_ name: String) throws(CheckpointError) -> [UInt8] {
     let path = Directories.join(directory, name)
     guard let stored = manifest.sidecars.first(where: { $0.name == name }) else {
-      throw CheckpointError("read the sidecar", path: path, expected: "a file of the manifest", found: "none of that name")
+      throw CheckpointError(
+        "read the sidecar", path: path, expected: "a file of the manifest", found: "none of that name")
     }
     let file = try ReadableFile(path)
     guard file.size == stored.size, file.size <= AnchorWriter.sidecarLimit else {
@@ -144,7 +145,8 @@ public final class AnchorFile {
   ) throws(CheckpointError) {
     let tensor = try requireTensor(name)
     guard !tensor.isDense else {
-      throw CheckpointError("read codes of", path: directory, tensor: name, expected: "a block format", found: tensor.format)
+      throw CheckpointError(
+        "read codes of", path: directory, tensor: name, expected: "a block format", found: tensor.format)
     }
     let rowBytes = kind == .codes ? tensor.shape.columns : tensor.blocksPerRow
     precondition(
@@ -166,7 +168,8 @@ public final class AnchorFile {
   ) throws(CheckpointError) {
     let tensor = try requireTensor(name)
     guard tensor.isDense else {
-      throw CheckpointError("read values of", path: directory, tensor: name, expected: AnchorTensor.dense, found: tensor.format)
+      throw CheckpointError(
+        "read values of", path: directory, tensor: name, expected: AnchorTensor.dense, found: tensor.format)
     }
     let columns = tensor.shape.columns
     precondition(
@@ -234,7 +237,8 @@ public final class AnchorFile {
     try unsafe file.read(at: chunk.offset, into: stored)
     func refuse(_ expected: String, _ found: String) -> CheckpointError {
       CheckpointError(
-        "read plane \(kind) of", path: file.path, tensor: tensor, offset: chunk.offset, expected: expected, found: found,
+        "read plane \(kind) of", path: file.path, tensor: tensor, offset: chunk.offset, expected: expected,
+        found: found,
         hint: "The file is damaged: use another copy")
     }
     if let problem = unsafe decompressor.decode(UnsafeRawBufferPointer(stored), into: content) {

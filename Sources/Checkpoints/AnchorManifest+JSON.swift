@@ -29,7 +29,8 @@ extension AnchorManifest {
     }
     let version = try reader.count(object["container_version"], "container_version")
     guard version == Self.version else {
-      throw reader.refuse("container version \(Self.version)", "\(version)", hint: "Use a version of this program that reads it")
+      throw reader.refuse(
+        "container version \(Self.version)", "\(version)", hint: "Use a version of this program that reads it")
     }
     let stored = try reader.hash(object["hash"], "hash")
     object["hash"] = nil
@@ -183,7 +184,9 @@ struct FieldReader {
   /// An integer from 0 to 2^62: sums of two cannot overflow.
   func count(_ value: JSONValue?, _ key: String) throws(CheckpointError) -> Int {
     guard let number = value?.integer, number >= 0, number <= 1 << 62 else {
-      throw refuse("a count for \"\(key)\"", value.map { printable(String(decoding: $0.serialized(), as: UTF8.self), limit: 60) } ?? "none")
+      throw refuse(
+        "a count for \"\(key)\"",
+        value.map { printable(String(decoding: $0.serialized(), as: UTF8.self), limit: 60) } ?? "none")
     }
     return number
   }

@@ -32,7 +32,8 @@ extension AnchorManifest {
       for frame in frames[index].sorted(by: { $0.offset < $1.offset }) {
         guard frame.offset == end else {
           throw reader.refuse(
-            "a chunk at byte \(end) of \(file.name)", frame.offset < end ? "an overlap" : "a hole up to \(frame.offset)")
+            "a chunk at byte \(end) of \(file.name)", frame.offset < end ? "an overlap" : "a hole up to \(frame.offset)"
+          )
         }
         end += frame.stored
       }

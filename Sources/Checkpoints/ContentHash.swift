@@ -22,12 +22,12 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     self = unsafe bytes.withUnsafeBytes { unsafe ContentHash($0) }
   }
 
-  /// nil unless `hex` is 32 lower-case hexadecimal digits.
   /// Of a whole file, streaming.
   public static func ofFile(_ path: String) throws(CheckpointError) -> ContentHash {
     try ReadableFile(path).contentHash()
   }
 
+  /// nil unless `hex` is 32 lower-case hexadecimal digits.
   public init?(hex: String) {
     let digits = Array(hex.utf8)
     guard digits.count == 32 else { return nil }

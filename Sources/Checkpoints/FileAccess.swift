@@ -170,7 +170,8 @@ final class WritableFile {
   func prefix(_ count: Int) -> UnsafeMutableRawBufferPointer { unsafe self[0..<count] }
 
   subscript(range: Range<Int>) -> UnsafeMutableRawBufferPointer {
-    unsafe precondition(range.lowerBound >= 0 && range.upperBound <= storage.count, "\(range) of \(storage.count) bytes")
+    unsafe precondition(
+      range.lowerBound >= 0 && range.upperBound <= storage.count, "\(range) of \(storage.count) bytes")
     return unsafe UnsafeMutableRawBufferPointer(rebasing: storage[range])
   }
 }

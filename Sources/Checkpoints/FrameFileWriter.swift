@@ -20,7 +20,8 @@ final class FrameFileWriter {
   func append(_ content: UnsafeRawBufferPointer, start: Int) throws(CheckpointError) -> AnchorChunk {
     let frame = unsafe compressor.frame(content)
     if let current, current.file.size > 0,
-      unsafe current.file.size + frame.bytes.count > fileByteLimit || current.table.entries.count == SeekTable.entryLimit
+      unsafe current.file.size + frame.bytes.count > fileByteLimit
+        || current.table.entries.count == SeekTable.entryLimit
     {
       try finishFile()
     }
@@ -36,7 +37,9 @@ final class FrameFileWriter {
     try unsafe file.append(frame.bytes)
     unsafe current!.hasher.update(frame.bytes)
     // The last four bytes of a frame are its checksum: the same number the table wants.
-    let checksum = unsafe frame.bytes.suffix(4).enumerated().reduce(0 as UInt32) { $0 | UInt32($1.1) << UInt32(8 * $1.0) }
+    let checksum = unsafe frame.bytes.suffix(4).enumerated().reduce(0 as UInt32) {
+      $0 | UInt32($1.1) << UInt32(8 * $1.0)
+    }
     unsafe current!.table.entries.append(
       SeekTable.Entry(
         storedSize: UInt32(frame.bytes.count), contentSize: UInt32(content.count), checksum: checksum))

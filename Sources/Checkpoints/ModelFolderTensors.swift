@@ -75,7 +75,8 @@ public final class ModelFolderTensors: Sendable {
     for (position, file) in files.enumerated() {
       for entry in file.entries {
         if let other = seen.updateValue(position, forKey: entry.name) {
-          throw refuse("each tensor in one shard", "it in \(shardNames[other]) and \(shardNames[position])", tensor: entry.name)
+          throw refuse(
+            "each tensor in one shard", "it in \(shardNames[other]) and \(shardNames[position])", tensor: entry.name)
         }
       }
     }

@@ -46,7 +46,9 @@ public final class SafeTensorsWriter {
     }
     var end = 0
     for tensor in ordered {
-      guard let shape = TensorShape(tensor.shape) else { preconditionFailure("shape \(tensor.shape) of \(tensor.name)") }
+      guard let shape = TensorShape(tensor.shape) else {
+        preconditionFailure("shape \(tensor.shape) of \(tensor.name)")
+      }
       let bits = shape.count * tensor.type.bits
       precondition(bits % 8 == 0, "\(tensor.name) of \(shape) \(tensor.type.rawValue) ends inside a byte")
       precondition(header[tensor.name] == nil, "tensor \(tensor.name) declared twice")

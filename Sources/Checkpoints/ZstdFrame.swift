@@ -57,7 +57,9 @@ enum ZstdFrame {
     precondition((1...12).contains(level), "zstd level \(level)")
     guard let context = unsafe ZSTD_createCCtx() else { fatalError("no memory for a compressor") }
     unsafe self.context = context
-    for (parameter, value) in [(ZSTD_c_compressionLevel, Int32(level)), (ZSTD_c_checksumFlag, 1), (ZSTD_c_contentSizeFlag, 1)] {
+    for (parameter, value) in [
+      (ZSTD_c_compressionLevel, Int32(level)), (ZSTD_c_checksumFlag, 1), (ZSTD_c_contentSizeFlag, 1),
+    ] {
       let code = unsafe ZSTD_CCtx_setParameter(context, parameter, value)
       precondition(ZSTD_isError(code) == 0, "zstd refuses a parameter: \(ZstdFrame.errorText(code))")
     }

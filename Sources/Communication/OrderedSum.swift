@@ -22,6 +22,9 @@ public final class OrderedSum {
   /// Fills a slot. One rank per slot; a slot that nobody fills counts 0.
   public func place(_ value: Double, at slot: Int) { slots[slot] = value }
 
+  /// Adds to a slot, for summands that come in parts: several passes over one sequence.
+  public func add(_ value: Double, at slot: Int) { slots[slot] += value }
+
   /// Fills the slots of this rank's rows of `unit` from one value per owned row, in shard order; the unit's row 0 has
   /// slot `first`.
   public func place(_ perRow: borrowing HostBuffer<Double>, of unit: RowShards, at first: Int) {

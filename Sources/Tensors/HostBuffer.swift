@@ -13,6 +13,18 @@
       .bindMemory(to: Element.self, capacity: count)
   }
 
+  private init(count: Int, base: UnsafeMutablePointer<Element>, arena: Arena) {
+    self.count = count
+    unsafe self.base = base
+    self.arena = arena
+  }
+
+  /// Elements `range` of the same memory under a second name.
+  public borrowing func region(_ range: Range<Int>) -> HostBuffer<Element> {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "elements \(range) of \(count)")
+    return unsafe HostBuffer(count: range.count, base: base + range.lowerBound, arena: arena)
+  }
+
   @inlinable
   public subscript(index: Int) -> Element {
     get {

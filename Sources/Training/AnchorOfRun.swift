@@ -1,5 +1,6 @@
 import Checkpoints
 import Formats
+import Quantization
 import Transformer
 
 /// The anchor a run ends with: every quantized tensor in the anchor format, the rest in fp32.

@@ -1,4 +1,3 @@
-public import Communication
 
 /// What a rank's peak memory will be, before the first page is touched.
 public struct MemoryForecast: Sendable {

@@ -12,10 +12,10 @@ enum StopSignals {
 
   static func install() {
     for signal in [SIGINT, SIGTERM, SIGUSR1] {
-      var action = unsafe sigaction()
+      var action = sigaction()
       unsafe action.__sigaction_handler.sa_handler = { unsafe StopSignals.received = sig_atomic_t($0) }
       // A second Ctrl-C ends the process at once.
-      unsafe action.sa_flags = Int32(bitPattern: UInt32(SA_RESTART)) | Int32(bitPattern: UInt32(SA_RESETHAND))
+      action.sa_flags = Int32(bitPattern: UInt32(SA_RESTART)) | Int32(bitPattern: UInt32(SA_RESETHAND))
       unsafe sigaction(signal, &action, nil)
     }
   }

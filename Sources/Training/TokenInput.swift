@@ -9,7 +9,7 @@ extension TokenStream {
       let file = try TokenFile(paths[0])
       guard file.tokenizerHash == tokenizer.contentHash else {
         throw TextError(
-          .mismatch, operation: "reading tokens", path: paths[0],
+          .inconsistent, operation: "reading tokens", path: paths[0],
           expected: "tokens of \(tokenizer.source) (XXH3-128 \(tokenizer.contentHash))",
           found: "tokens of another tokenizer (\(file.tokenizerHash))", advice: "run mfqat prepare with this model")
       }

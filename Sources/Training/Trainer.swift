@@ -1,10 +1,10 @@
 public import Communication
-public import Formats
+import Formats
 import Kernels
-public import Quantization
+import Quantization
 public import Settings
-public import Tensors
-import Text
+import Tensors
+public import Text
 public import Transformer
 
 /// One model being trained by all ranks of a communicator.
@@ -242,10 +242,10 @@ public final class Trainer {
 
 /// What checkpoints and the anchor are made of.
 extension Trainer {
-  enum StateKind { case master, firstMoment, secondMoment }
+  package enum StateKind { case master, firstMoment, secondMoment }
 
   /// Whole tensors, unit by unit, on every rank. Collective; uses the gradient buffers, which are idle between steps.
-  func forEachGatheredUnit(
+  package func forEachGatheredUnit(
     _ kind: StateKind, _ body: (_ spec: ParameterSpec, _ values: Span<Float>) throws -> Void
   ) throws {
     for (index, unit) in state.units.enumerated() {
@@ -257,7 +257,8 @@ extension Trainer {
       }
       try communicator.onEveryRank {
         for spec in unit.layout.parameters {
-          try body(spec, full.flat.span.extracting(spec.offset..<spec.offset + spec.count))
+          let values = full.flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
+          try body(spec, values.span)
         }
       }
     }

@@ -1,4 +1,4 @@
-public import Tensors
+import Tensors
 
 /// The arenas of a trainer, by what they hold: their sizes are known before the first step, and a dry run prints them.
 public final class TrainerMemory {

@@ -18,10 +18,10 @@ public final class TrainingRun {
   }
 
   public let trainer: Trainer
-  private let settings: RunConfiguration
+  let settings: RunConfiguration
+  let directory: RunDirectory
+  let communicator: Communicator
   private let origin: ModelOrigin
-  private let directory: RunDirectory
-  private let communicator: Communicator
   private let validation: Validation?
   private let report: (String) -> Void
 
@@ -87,7 +87,7 @@ public final class TrainingRun {
     } catch let error as TrainingError {
       // No weight has changed in the failed step: what stands is the last good state.
       if lastSaved < trainer.stepsDone { try save() }
-      throw error
+      throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
     }
     if lastSaved < trainer.stepsDone || trainer.stepsDone == 0 { try save() }
     try writeAnchor()
@@ -125,8 +125,8 @@ public final class TrainingRun {
       return
     }
     if !candidates.isEmpty {
-      throw RunDirectoryError(path: directory.checkpoints, problem: "none of \(candidates.count) checkpoints can be used",
-        hint: "The reasons are above.")
+      throw CollectiveFailure(underlying: RunDirectoryError(path: directory.checkpoints, problem: "none of \(candidates.count) checkpoints can be used",
+        hint: "The reasons are above."), speaks: communicator.isRoot)
     }
     try communicator.onRoot {
       try directory.create()
@@ -161,15 +161,14 @@ public final class TrainingRun {
       report("\(directory.anchor) is there already and stays")
     }
     guard try communicator.agree(on: communicator.isRoot && FileBytes.exists(directory.anchor)) == false else { return }
+    let provenance: JSONValue = [
+      "steps": .integer(trainer.stepsDone), "seed": .string(String(settings.training.seed)),
+      "formats": .array(settings.quantization.formats.map { .string($0.name) }),
+      "schedule": .string(settings.quantization.schedule.rawValue), "path": .string(settings.quantization.path.rawValue),
+      "estimator": .string(settings.quantization.estimator.rawValue),
+    ]
     try AnchorOfRun.write(
-      trainer, format: format, origin: origin,
-      metadata: [
-        "steps": .integer(trainer.stepsDone), "seed": .string(String(settings.training.seed)),
-        "formats": .array(settings.quantization.formats.map { .string($0.name) }),
-        "schedule": .string(settings.quantization.schedule.rawValue), "path": .string(settings.quantization.path.rawValue),
-        "estimator": .string(settings.quantization.estimator.rawValue),
-      ],
-      to: directory.anchor)
+      trainer, format: format, origin: origin, metadata: provenance.object ?? JSONObject(), to: directory.anchor)
     report("wrote the \(format.name) anchor \(directory.anchor)")
   }
 

@@ -1,5 +1,5 @@
 import Communication
-public import Formats
+import Formats
 import Tensors
 import Text
 import Transformer

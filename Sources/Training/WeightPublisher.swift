@@ -241,9 +241,9 @@ private final class PublishedUnit {
   ) throws {
     for tensor in quantized {
       let scaleCount = tensor.spec.rows * PackedTensor.blockCount(tensor.spec.columns)
-      try body(
-        tensor.spec, slots[slot].codes.bytes.span.extracting(tensor.codeOffset..<tensor.codeOffset + tensor.spec.count),
-        slots[slot].scales.bytes.span.extracting(tensor.scaleOffset..<tensor.scaleOffset + scaleCount))
+      let codes = slots[slot].codes.bytes.region(tensor.codeOffset..<tensor.codeOffset + tensor.spec.count)
+      let scales = slots[slot].scales.bytes.region(tensor.scaleOffset..<tensor.scaleOffset + scaleCount)
+      try body(tensor.spec, codes.span, scales.span)
     }
   }
 }

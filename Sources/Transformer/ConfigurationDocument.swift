@@ -1,4 +1,4 @@
-import Checkpoints
+public import Checkpoints
 
 /// `config.json` as a document: everything in it is kept, known to this project or not.
 public enum ConfigurationDocument {

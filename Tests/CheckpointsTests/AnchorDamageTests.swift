@@ -105,7 +105,9 @@ import Testing
     try small.write(scratch("anchor"))
     let anchor = try AnchorFile(scratch("anchor"))
     let chunks = anchor.tensors.flatMap(\.pieces).flatMap(\.planes).flatMap(\.chunks)
-    let pairs = chunks.filter { a in a.isRaw && chunks.contains { $0.isRaw && $0.size == a.size && $0.hash != a.hash && $0.file == a.file } }
+    let pairs = chunks.filter { a in
+      a.isRaw && chunks.contains { $0.isRaw && $0.size == a.size && $0.hash != a.hash && $0.file == a.file }
+    }
     let a = try #require(pairs.first)
     let b = try #require(pairs.first { $0.size == a.size && $0.hash != a.hash && $0.file == a.file })
     let name = anchor.manifest.files[a.file].name
@@ -187,13 +189,16 @@ import Testing
     (tensor + [.key("shape")], [.integer(1 << 40), .integer(1 << 40)], "shape"),
     (tensor + [.key("shape")], [24, 81], "plane"), (tensor + [.key("shape")], [25, 80], "rows"),
     (tensor + [.key("shape")], [8, 80], "rows"), (tensor + [.key("shape")], [1, 1, 1, 1, 1, 1, 1, 24, 80], "shape"),
-    (piece + [.key("row_start")], 1, "rows"), (piece + [.key("rows")], 17, "plane"), (piece + [.key("rows")], huge, "rows"),
+    (piece + [.key("row_start")], 1, "rows"), (piece + [.key("rows")], 17, "plane"),
+    (piece + [.key("rows")], huge, "rows"),
     (piece + [.key("rows")], 0, "rows"), (piece + [.key("planes")], [], "planes"),
     (plane + [.key("plane")], "scales", "planes"), (plane + [.key("plane")], "bits", "one of"),
     (plane + [.key("size")], huge, "plane"), (plane + [.key("chunks")], [], "chunks"),
     (chunk + [.key("file")], 99, "file index"), (chunk + [.key("offset")], huge, "within"),
-    (chunk + [.key("offset")], 1, "hole"), (chunk + [.key("stored")], huge, "within"), (chunk + [.key("stored")], 0, "within"),
-    (chunk + [.key("stored")], -1, "count"), (chunk + [.key("size")], huge, "chunk"), (chunk + [.key("size")], 0, "chunk"),
+    (chunk + [.key("offset")], 1, "hole"), (chunk + [.key("stored")], huge, "within"),
+    (chunk + [.key("stored")], 0, "within"),
+    (chunk + [.key("stored")], -1, "count"), (chunk + [.key("size")], huge, "chunk"),
+    (chunk + [.key("size")], 0, "chunk"),
     (chunk + [.key("start")], 80, "chunk"), (chunk + [.key("raw")], 1, "raw"),
     (chunk + [.key("hash")], "00000000000000000000000000000000", "content hash"),
     (chunk + [.key("offset")], 1.5, "count"),

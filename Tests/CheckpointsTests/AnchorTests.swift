@@ -72,7 +72,9 @@ import Testing
     try small.write(scratch("anchor"))
     let anchor = try AnchorFile(scratch("anchor"))
     var values = [Float](repeating: 0, count: 80), codes = [UInt8](repeating: 0, count: 17)
-    expectRefusal("that name") { var span = values.mutableSpan; try anchor.readDense("absent", into: &span) }
+    expectRefusal("that name") {
+      var span = values.mutableSpan; try anchor.readDense("absent", into: &span)
+    }
     expectRefusal("fp32") {
       var span = values.mutableSpan
       try anchor.readDense("layers.0.q.weight", rows: 0..<1, into: &span)
@@ -90,7 +92,9 @@ import Testing
   @Test func tensorsThatAreIncompleteOrTwiceAreRefused() throws {
     let scratch = try Scratch()
     let row = [Float](repeating: 1, count: 4)
-    for (ranges, word) in [([0..<1], "3 rows"), ([0..<1, 2..<3], "rows from 1"), ([0..<1, 1..<2, 1..<2, 2..<3], "rows from")] {
+    for (ranges, word) in [
+      ([0..<1], "3 rows"), ([0..<1, 2..<3], "rows from 1"), ([0..<1, 1..<2, 1..<2, 2..<3], "rows from"),
+    ] {
       let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
       for range in ranges { try writer.addDense(name: "t", shape: [3, 4], rows: range, values: row.span) }
       expectRefusal(word) { try writer.commit() }
@@ -98,7 +102,9 @@ import Testing
     }
     let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
     try writer.addDense(name: "t", shape: [1, 4], values: row.span)
-    expectRefusal("[1, 4]") { try writer.addDense(name: "t", shape: [4, 1], values: row.span); try writer.commit() }
+    expectRefusal("[1, 4]") {
+      try writer.addDense(name: "t", shape: [4, 1], values: row.span); try writer.commit()
+    }
   }
 
   @Test func rowsMayArriveInAnyOrder() throws {
@@ -106,7 +112,8 @@ import Testing
     let values = weights(12, seed: 4)
     let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
     for row in [2, 0, 1] {
-      try writer.addDense(name: "t", shape: [3, 4], rows: row..<row + 1, values: values.span.extracting(4 * row..<4 * row + 4))
+      try writer.addDense(
+        name: "t", shape: [3, 4], rows: row..<row + 1, values: values.span.extracting(4 * row..<4 * row + 4))
     }
     try writer.commit()
     var read = [Float](repeating: 0, count: 12)
@@ -119,7 +126,8 @@ import Testing
     let scratch = try Scratch()
     let codes = bytes(300_001, seed: 9), scales = [UInt8](repeating: 127, count: 9376)
     let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
-    try writer.addPacked(name: "w", shape: [1, 300_001], format: "mxint8", rows: 0..<1, codes: codes.span, scales: scales.span)
+    try writer.addPacked(
+      name: "w", shape: [1, 300_001], format: "mxint8", rows: 0..<1, codes: codes.span, scales: scales.span)
     try writer.commit(verifying: true)
     let anchor = try AnchorFile(scratch("x"))
     let chunk = anchor.tensors[0].pieces[0].planes[0].chunks[0]
@@ -165,7 +173,8 @@ import Testing
       }
       let scratch = try Scratch()
       let columns = 4096, rows = 16384, step = 64
-      let codes = [UInt8](repeating: 3, count: step * columns), scales = [UInt8](repeating: 120, count: step * columns / 32)
+      let codes = [UInt8](repeating: 3, count: step * columns),
+        scales = [UInt8](repeating: 120, count: step * columns / 32)
       let values = [Float](repeating: 0.5, count: step * columns)
       let before = try peak()
       let writer = try AnchorWriter(directory: scratch("a"), format: "mxint8", scaleRule: "floor")
@@ -189,9 +198,9 @@ import Testing
       for _ in stride(from: 0, to: rows, by: step) { try safetensors.append("d", values.span) }
       try safetensors.commit()
       let grown = try peak() - before
-      print("peak memory grew by \(grown) MiB for 320 MiB of tensors")
       try? FileManager.default.removeItem(atPath: scratch.path)
-      exit(grown < 80 ? 0 : 1)
+      // 38 MiB where this was written: a chunk of each plane, one compressed chunk, the compressor.
+      exit(grown < 64 ? 0 : 1)
     }
   }
 }

@@ -72,7 +72,8 @@ import Testing
       try directory.write([UInt8](repeating: 1, count: 100_000), to: "small")
       let error = refusal { try directory.write([UInt8](repeating: 1, count: 2_000_000), to: "large") }
       #expect(error?.path?.hasSuffix("/large") == true && (error?.offset ?? 0) > 500_000)
-      #expect(error?.description.contains("2000000 bytes") == true && error?.description.contains("No space left") == true)
+      #expect(
+        error?.description.contains("2000000 bytes") == true && error?.description.contains("No space left") == true)
       #expect(try names(in: disk.path) == [])
     }
 

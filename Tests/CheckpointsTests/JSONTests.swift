@@ -33,9 +33,11 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", 0), ("{", 1), (#"{"a":1,"a":2}"#, 7), (#"{"a":1,}"#, 7), ("[1,]", 3), ("[1 2]", 3), ("01", 1), ("1.", 2), ("+1", 0),
+    ("", 0), ("{", 1), (#"{"a":1,"a":2}"#, 7), (#"{"a":1,}"#, 7), ("[1,]", 3), ("[1 2]", 3), ("01", 1), ("1.", 2),
+    ("+1", 0),
     (".5", 0), ("1e", 2), ("1e999", 0), ("NaN", 0), ("Infinity", 0), ("tru", 3), ("\"\u{1}\"", 1), ("\"abc", 4),
-    (#""\x""#, 2), (#""\ud800""#, 7), (#""\udc00x""#, 7), (#""\ud800\u0041""#, 13), ("{}x", 2), ("\u{FEFF}{}", 0), ("'a'", 0),
+    (#""\x""#, 2), (#""\ud800""#, 7), (#""\udc00x""#, 7), (#""\ud800\u0041""#, 13), ("{}x", 2), ("\u{FEFF}{}", 0),
+    ("'a'", 0),
     (#"{"a" 1}"#, 5), (#"{a:1}"#, 1), ("nul", 3), (#""\u12g4""#, 5),
   ])
   func malformedTextIsRefusedWithItsOffset(text: String, offset: Int) {
@@ -60,7 +62,8 @@ import Testing
 
   @Test func canonicalFormIsStable() throws {
     let value: JSONValue = [
-      "z": [1, 2.5, nil, true, 1e-7, 1e300, 0.1], "a": .integer(1 << 53), "b": .integer(1 << 53 + 1), "é": "\u{1}\"\\\n/",
+      "z": [1, 2.5, nil, true, 1e-7, 1e300, 0.1], "a": .integer(1 << 53), "b": .integer(1 << 53 + 1),
+      "é": "\u{1}\"\\\n/",
       "e\u{301}": [:], "n": [],
     ]
     let bytes = value.serialized()
@@ -81,7 +84,8 @@ import Testing
   }
 
   @Test func errorsEscapeControlCharacters() {
-    let error = CheckpointError("read", path: "a\u{1B}[31m\nb", tensor: "t\u{202E}", expected: "x", found: "y", hint: "Do z")
+    let error = CheckpointError(
+      "read", path: "a\u{1B}[31m\nb", tensor: "t\u{202E}", expected: "x", found: "y", hint: "Do z")
     #expect(error.description == #"cannot read a\u{1b}[31m\u{a}b, tensor "t\u{202e}": expected x, found y. Do z."#)
   }
 }

@@ -25,7 +25,9 @@ private func file(_ header: String, _ data: [UInt8], length: UInt64? = nil) -> [
       """#
     let floats: [Float] = [1.5, -0.0, .infinity, 0x1p-140]
     var data: [UInt8] = []
-    for value in floats { for byte in 0..<4 { data.append(UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt32(byte)))) } }
+    for value in floats {
+      for byte in 0..<4 { data.append(UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt32(byte)))) }
+    }
     data += [0x80, 0x3F, 0x00, 0xC0, 0x01, 0x00] + [0x01, 0x80] + [1, 0, 0, 0, 0, 0, 0, 0]
     let file = try open(file(header, data))
     #expect(file.entries.map(\.name) == ["f", "b", "h", "i", "empty"])
@@ -66,12 +68,24 @@ private func file(_ header: String, _ data: [UInt8], length: UInt64? = nil) -> [
   }
 
   @Test(arguments: [
-    (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, "once"),
-    (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}"#, "hole"),
+    (
+      #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+      "once"
+    ),
+    (
+      #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}"#,
+      "hole"
+    ),
     (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, "hole"),
     (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, "8"),
-    (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, "overlap"),
-    (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, "overlap"),
+    (
+      #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+      "overlap"
+    ),
+    (
+      #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+      "overlap"
+    ),
     (#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}"#, "within 8"),
     (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}"#, "take 4 bytes"),
     (#"{"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}}"#, "F33"),
@@ -85,7 +99,8 @@ private func file(_ header: String, _ data: [UInt8], length: UInt64? = nil) -> [
     (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}"#, "data_offsets"),
     (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,9223372036854775807]}}"#, "within"),
     (#"{"a":{"dtype":"F4","shape":[17],"data_offsets":[0,8]}}"#, "take"),
-    (#"{"a":[]}"#, "dtype"), (#"{"__metadata__":{"n":1}}"#, "strings"), (#"{"__metadata__":[]}"#, "object"), ("{}", "8"),
+    (#"{"a":[]}"#, "dtype"), (#"{"__metadata__":{"n":1}}"#, "strings"), (#"{"__metadata__":[]}"#, "object"),
+    ("{}", "8"),
   ])
   func inconsistentHeadersAreRefused(header: String, word: String) {
     expectRefusal(word) { _ = try open(file(header, [UInt8](repeating: 0, count: 8))) }
@@ -128,7 +143,9 @@ private func file(_ header: String, _ data: [UInt8], length: UInt64? = nil) -> [
 
   @Test func bfloat16RoundsToNearestEven() throws {
     let scratch = try Scratch()
-    let patterns: [UInt32] = [0x3F80_8000, 0x3F81_8000, 0x3F80_8001, 0x3F80_7FFF, 0x7F7F_FFFF, 0x7F80_0001, 0x8000_8000, 0x0000_8001]
+    let patterns: [UInt32] = [
+      0x3F80_8000, 0x3F81_8000, 0x3F80_8001, 0x3F80_7FFF, 0x7F7F_FFFF, 0x7F80_0001, 0x8000_8000, 0x0000_8001,
+    ]
     let values = patterns.map { Float(bitPattern: $0) }
     let writer = try SafeTensorsWriter(scratch("x"), tensors: [.init("x", .bf16, [8])])
     try writer.append("x", values.span)
@@ -141,7 +158,8 @@ private func file(_ header: String, _ data: [UInt8], length: UInt64? = nil) -> [
 
 @Suite struct ModelFolderTests {
   private func shard(_ scratch: Scratch, _ name: String, _ tensors: [String]) throws {
-    let writer = try SafeTensorsWriter(scratch(name), tensors: tensors.map { .init($0, .f32, [2]) }, metadata: ["from": name])
+    let writer = try SafeTensorsWriter(
+      scratch(name), tensors: tensors.map { .init($0, .f32, [2]) }, metadata: ["from": name])
     for tensor in tensors { try writer.append(tensor, [Float(tensor.utf8.first!), 0].span) }
     try writer.commit()
   }

@@ -32,7 +32,8 @@ struct SmallAnchor {
   let dense = [
     Dense(name: "embed.weight", shape: [50, 17], values: weights(850, seed: 7)),
     Dense(name: "norm.weight", shape: [64], values: [Float](repeating: 1, count: 64)),
-    Dense(name: "special", shape: [5], values: [.nan, -0.0, .infinity, .leastNonzeroMagnitude, -.greatestFiniteMagnitude]),
+    Dense(
+      name: "special", shape: [5], values: [.nan, -0.0, .infinity, .leastNonzeroMagnitude, -.greatestFiniteMagnitude]),
     Dense(name: "none", shape: [0, 8], values: []),
     Dense(name: "scalar", shape: [], values: [42]),
   ]

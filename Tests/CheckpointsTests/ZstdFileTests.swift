@@ -28,25 +28,34 @@ import Testing
 
   @Test func layoutOfTheTableIsTheSeekableFormat() {
     let table = SeekTable([.init(storedSize: 0x0102, contentSize: 0x0304, checksum: 0xAABB_CCDD)])
-    #expect(table.bytes == [
-      0x5E, 0x2A, 0x4D, 0x18, 21, 0, 0, 0, 2, 1, 0, 0, 4, 3, 0, 0, 0xDD, 0xCC, 0xBB, 0xAA, 1, 0, 0, 0, 0x80, 0xB1, 0xEA, 0x92,
-      0x8F,
-    ])
+    #expect(
+      table.bytes == [
+        0x5E, 0x2A, 0x4D, 0x18, 21, 0, 0, 0, 2, 1, 0, 0, 4, 3, 0, 0, 0xDD, 0xCC, 0xBB, 0xAA, 1, 0, 0, 0, 0x80, 0xB1,
+        0xEA, 0x92,
+        0x8F,
+      ])
   }
 
   @Test func brokenTablesAreRefused() throws {
     let scratch = try Scratch()
-    let good = [UInt8](repeating: 7, count: 100) + SeekTable([.init(storedSize: 100, contentSize: 9, checksum: 1)]).bytes
+    let good =
+      [UInt8](repeating: 7, count: 100) + SeekTable([.init(storedSize: 100, contentSize: 9, checksum: 1)]).bytes
     #expect(try SeekTable(path: scratch.write(good, "t")).entries.count == 1)
-    for (offset, value): (Int, UInt8) in [(100, 0), (104, 9), (108, 99), (120, 2), (123, 0xFF), (124, 0), (125, 0), (128, 0)] {
+    for (offset, value): (Int, UInt8) in [
+      (100, 0), (104, 9), (108, 99), (120, 2), (123, 0xFF), (124, 0), (125, 0), (128, 0),
+    ] {
       var bad = good
       bad[offset] = value
       _ = refusal { _ = try SeekTable(path: scratch.write(bad, "t")) }
     }
-    for count in [0, 8, 16, 100, 128] { _ = refusal { _ = try SeekTable(path: scratch.write(Array(good.prefix(count)), "t")) } }
+    for count in [0, 8, 16, 100, 128] {
+      _ = refusal { _ = try SeekTable(path: scratch.write(Array(good.prefix(count)), "t")) }
+    }
   }
 
-  static let tool: String? = ["/usr/bin/zstd", "/usr/local/bin/zstd"].first { FileManager.default.isExecutableFile(atPath: $0) }
+  static let tool: String? = ["/usr/bin/zstd", "/usr/local/bin/zstd"].first {
+    FileManager.default.isExecutableFile(atPath: $0)
+  }
 
   @Test(.enabled(if: tool != nil, "the zstd command is not installed"))
   func theZstdCommandReadsEverything() throws {

@@ -46,7 +46,10 @@ import Testing
       unsafe operations.softmax_causal_forward(
         Int64(rows), Int64(keys), Int64(tile.visible), scale, x.pointer, Int64(stride), lse.pointer)
       for r in 0..<rows where seen(tile, r) == 0 { #expect(lse.values[r] == -.infinity) }
-      for r in 0..<rows { #expect(x.values[(r * stride + keys)..<((r + 1) * stride)] == scores[(r * stride + keys)..<((r + 1) * stride)]) }
+      for r in 0..<rows {
+        let padding = (r * stride + keys)..<((r + 1) * stride)
+        #expect(x.values[padding] == scores[padding])
+      }
       return [x.values, lse.values]
     }
 
@@ -81,6 +84,26 @@ import Testing
       unsafe table.operations.softmax_causal_forward(3, Int64(keys), 50, 1, x.pointer, Int64(keys), lse.pointer)
       #expect(lse.values[1].isNaN && row(x.values, 1, keys).allSatisfy { $0.isNaN })
       #expect(lse.values[0].isFinite && lse.values[2].isFinite && row(x.values, 2, keys).allSatisfy { $0.isFinite })
+    }
+  }
+
+  /// With scale 1, lse 0 and delta 0 the backward is exp itself: within 0.9 ulp (of the least normal number below it),
+  /// from the smallest result to overflow.
+  @Test func theExponentialIsWithinOneUlp() {
+    let n = 100_003, special: [Float] = [-.infinity, -1e30, -103.98, 88.73, 1e30, .infinity, .nan, 0, -0.0]
+    let x = (0..<n).map { Float(-104 + 192.7 * Double($0) / Double(n)) } + special
+    for table in KernelTable.available {
+      let p = F32(x, misalignment: 1), dp = F32(x.map { _ in 1 })
+      unsafe table.operations.softmax_causal_backward(
+        1, Int64(x.count), Int64(x.count), 1, p.pointer, dp.pointer, Int64(x.count), F32([0]).pointer, F32([0]).pointer)
+      let got = p.values
+      let worst = (0..<n).map { i -> Double in
+        let want = exp(Double(x[i])), ulp = Double(max(Float(want), .leastNormalMagnitude).ulp)
+        return abs(Double(got[i]) - want) / ulp
+      }.max()!
+      #expect(worst < 0.9, "\(table.name): \(worst) ulps")
+      #expect(got[n..<n + 6] == [0, 0, 0, .infinity, .infinity, .infinity] && got[n + 6].isNaN, "\(table.name)")
+      #expect(got[(n + 7)...] == [1, 1])
     }
   }
 

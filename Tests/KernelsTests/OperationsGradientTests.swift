@@ -90,7 +90,8 @@ import Testing
     for r in 0..<rows { #expect(abs(row(p, r, keys).reduce(0, +) - (visible + r < 0 ? 0 : 1)) < 1e-12) }
     let delta = F64(zeros: rows)
     unsafe reference.attention_delta(Int64(rows), 1, Int64(d), F64(y).pointer, F64(dy).pointer, Int64(d), delta.pointer)
-    let dp = F64((0..<rows * keys).map { i in (0..<d).reduce(0.0) { $0 + dy[i / keys * d + $1] * V[i % keys * d + $1] } })
+    let dp = F64(
+      (0..<rows * keys).map { i in (0..<d).reduce(0.0) { $0 + dy[i / keys * d + $1] * V[i % keys * d + $1] } })
     let again = F64(scores)
     unsafe reference.softmax_causal_backward(
       Int64(rows), Int64(keys), Int64(visible), scale, again.pointer, dp.pointer, Int64(keys), F64(lse).pointer, delta.pointer)

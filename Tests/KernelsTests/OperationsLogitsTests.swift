@@ -182,7 +182,8 @@ private func divergenceBound(_ p: Softmax, _ q: Softmax) -> Double {
     var second = zip(first, Numbers("noise").floats(T * V, 0.5)).map { $0 + $1 }
     for k in 0..<V { second[2 * V + k] = first[2 * V + k] }  // one row is the same
     let kl = F64(zeros: T), same = SameTop(T)
-    unsafe reference.compare_logits(Int64(T), Int64(V), F64(wide(first)).pointer, F64(wide(second)).pointer, kl.pointer, same.pointer)
+    unsafe reference.compare_logits(
+      Int64(T), Int64(V), F64(wide(first)).pointer, F64(wide(second)).pointer, kl.pointer, same.pointer)
     let want = kl.values, wantSame = same.values
     #expect(wantSame[2] == 1 && want[2] == 0)
     for t in 0..<T {

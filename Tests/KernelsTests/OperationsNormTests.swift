@@ -70,7 +70,8 @@ import Testing
   @Test func rmsNormOfALineIsItsSign() {
     for table in KernelTable.available {
       let y = F32(zeros: 4), rstd = F32(zeros: 1)
-      unsafe table.operations.rms_norm_forward(1, 4, 0, F32([2, -2, 2, -2]).pointer, 4, F32([1, 1, 3, 3]).pointer, y.pointer, 4, rstd.pointer)
+      unsafe table.operations.rms_norm_forward(
+        1, 4, 0, F32([2, -2, 2, -2]).pointer, 4, F32([1, 1, 3, 3]).pointer, y.pointer, 4, rstd.pointer)
       #expect(y.values == [1, -1, 3, -3] && rstd.values == [0.5])
     }
   }

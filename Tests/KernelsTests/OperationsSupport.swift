@@ -15,7 +15,9 @@ final class OperandKeeper: @unchecked Sendable {  // used by its test's own task
 
 struct KeepsOperands: SuiteTrait, TestTrait, TestScoping {
   var isRecursive: Bool { true }
-  func provideScope(for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void) async throws {
+  func provideScope(
+    for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+  ) async throws {
     try await OperandKeeper.$current.withValue(OperandKeeper()) { try await function() }
   }
 }

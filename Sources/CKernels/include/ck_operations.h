@@ -31,7 +31,8 @@ typedef struct ck_operation_table {
                             const float *rstd, const float *dy, int64_t dy_stride, float *dx, float *dgain);
 
   // Rotary embedding, half-split pairs (i, i + d/2), in place over (T, H*d). Row t has position (first + t) % period
-  // (period = sequence length in training, > 0). cosines, sines: (positions, d/2). `direction` +1 forward, -1 backward [exact]
+  // (period = sequence length in training, > 0). cosines, sines: (positions, d/2).
+  // `direction` +1 forward, -1 backward                                                                    [exact]
   void (*rope)(int64_t T, int64_t H, int64_t d, float *x, int64_t stride, const float *cosines, const float *sines,
                int64_t first, int64_t period, int32_t direction);
 

@@ -3,7 +3,9 @@
 //
 // Sums are double whatever `real` is: a definition should not owe its digits to the order of its additions.
 
-static inline real exponential(real x) { return sizeof(real) == sizeof(float) ? (real)expf((float)x) : (real)exp((double)x); }
+static inline real exponential(real x) {
+  return sizeof(real) == sizeof(float) ? (real)expf((float)x) : (real)exp((double)x);
+}
 
 static inline real magnitude(real x) { return x < 0 ? -x : x; }
 

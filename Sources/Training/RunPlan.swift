@@ -1,0 +1,83 @@
+public import Checkpoints
+import Communication
+
+/// What a dry run prints: sizes and counts known before the first step.
+public struct RunPlan: Sendable {
+  public let facts: [(name: String, value: JSONValue, text: String)]
+  public let memory: MemoryForecast
+
+  public var json: JSONValue {
+    var object = JSONObject()
+    for fact in facts { object[fact.name] = fact.value }
+    var parts = JSONObject()
+    for part in memory.parts { parts[part.purpose] = .integer(part.bytes) }
+    object["memory_per_rank"] = .object(parts)
+    object["memory_per_rank_total"] = .integer(memory.total)
+    return .object(object)
+  }
+
+  public var text: String {
+    let width = facts.map(\.name.count).max() ?? 0
+    let lines = facts.map { $0.name.replacing("_", with: " ") + String(repeating: " ", count: width - $0.name.count + 2) + $0.text }
+    return (lines + ["memory per rank"] + memory.lines.map { "  " + $0 }).joined(separator: "\n") + "\n"
+  }
+}
+
+extension TrainingRun {
+  /// Sizes of this run on this number of ranks. Nothing has been loaded yet.
+  public var plan: RunPlan {
+    let t = settings.training, context = settings.data.context
+    let parameters = trainer.model.parameterCount
+    let quantized = trainer.quantizedCount
+    func fact(_ name: String, _ value: Int, _ text: String? = nil) -> (name: String, value: JSONValue, text: String) {
+      (name, .integer(value), text ?? "\(value)")
+    }
+    return RunPlan(
+      facts: [
+        fact("parameters", parameters),
+        fact("quantized_parameters", quantized),
+        ("formats", .array(settings.quantization.formats.map { .string($0.name) }),
+         settings.quantization.formats.isEmpty ? "none" : settings.quantization.formats.map(\.name).joined(separator: ", ")),
+        fact("ranks", communicator.size), fact("lanes", t.lanes), fact("steps", t.steps),
+        fact("sequences_per_step", t.batch), fact("tokens_per_step", t.batch * context),
+        fact("training_windows", trainer.windowCount),
+        fact("epochs_times_1000", t.steps * t.batch * 1000 / trainer.windowCount,
+             Figures.fixed(Double(t.steps * t.batch) / Double(trainer.windowCount), 3)),
+        fact("checkpoint_bytes", parameters * 12, Figures.bytes(parameters * 12)),
+        fact("gathered_bytes_per_step", trainer.gatheredBytesPerPublish, Figures.bytes(trainer.gatheredBytesPerPublish)),
+      ],
+      memory: MemoryForecast(trainer.memory, tokenBytes: trainer.tokenBytes, ranks: communicator.size))
+  }
+
+  /// What a finished run says.
+  public var summary: (json: JSONValue, text: String) {
+    let anchor = hasAnchor ? directory.anchor : nil
+    let next = anchor.map { "next: mfqat evaluate \($0) --text FILE --format \(settings.quantization.formats.map(\.name).joined(separator: ","))" }
+    return (
+      [
+        "run": .string(directory.path), "steps": .integer(trainer.stepsDone),
+        "anchor": anchor.map { .string($0) } ?? .null,
+        "checkpoint": .string(directory.checkpoints + "/" + TrainingCheckpoint.name(ofStep: trainer.stepsDone)),
+      ],
+      "run \(directory.path): \(trainer.stepsDone) steps\n" + (next.map { $0 + "\n" } ?? ""))
+  }
+
+  private var hasAnchor: Bool { settings.checkpoint.anchor && settings.quantization.objective == .quantized }
+}
+
+extension Trainer {
+  var quantizedCount: Int {
+    state.units.flatMap(\.layout.parameters).filter { plan.isQuantized($0.name) }.reduce(0) { $0 + $1.count }
+  }
+
+  var windowCount: Int { batches.windowCount }
+  var tokenBytes: Int { tokens.byteCount }
+
+  /// Bytes every rank receives when weights are published once: codes and scales of what is quantized, fp32 of the rest.
+  var gatheredBytesPerPublish: Int {
+    let parameters = state.units.flatMap(\.layout.parameters)
+    return parameters.reduce(0) { sum, spec in
+      sum + (plan.isQuantized(spec.name) ? spec.count + spec.rows * ((spec.columns + 31) / 32) : 4 * spec.count)
+    }
+  }
+}
