@@ -43,15 +43,16 @@ let package = Package(
 
     // 4  What moves, is stored, is read.
     stratum("Quantization", on: ["Formats", "Tensors"]),
-    stratum("Communication", on: ["Tensors", "Kernels", "CMPIShims"]),
+    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims"]),
     stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
     stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
 
     // 5  The model, and what a run is asked to do.
     stratum("Transformer", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints"]),
+    stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
 
     // 6  Procedures.
-    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
 
@@ -64,12 +65,6 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
-    .executableTarget(
-      name: "mfqat-bench",
-      dependencies: [
-        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Transformer",         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
-      swiftSettings: house),
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
@@ -77,10 +72,10 @@ let package = Package(
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
-    tests("CommunicationTests", of: ["Communication", "Kernels", "Tensors", "Formats"]),
+    tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
-    tests("TextTests", of: ["Text"]),
-    tests("SettingsTests", of: ["Settings", "Quantization", "Formats"]),
+    tests("TextTests", of: ["Text", "Tensors"]),
+    tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
