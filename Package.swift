@@ -52,6 +52,7 @@ let package = Package(
     stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
 
     // 6  Procedures.
+    stratum("Training", on: ["Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings"]),
     stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
@@ -61,7 +62,7 @@ let package = Package(
       name: "mfqat",
       dependencies: [
         "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
-        "Conversion", "Evaluation", "Reports", "CZstd", "CXXHash",
+        "Training", "Conversion", "Evaluation", "Reports",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
@@ -74,9 +75,13 @@ let package = Package(
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
     tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
+    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
+    tests("ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("TextTests", of: ["Text", "Tensors"]),
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
+    tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    tests("CommandLineTests", of: []),
   ],
   swiftLanguageModes: [.v6]
 )

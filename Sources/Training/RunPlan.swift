@@ -1,5 +1,10 @@
 public import Checkpoints
 import Communication
+import Formats
+import Quantization
+import Settings
+import Text
+import Transformer
 
 /// What a dry run prints: sizes and counts known before the first step.
 public struct RunPlan: Sendable {

@@ -15,7 +15,7 @@ struct Mfqat: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      PrepareCommand.self, ConvertCommand.self, EvaluateCommand.self, GenerateCommand.self, InspectCommand.self,
+      PrepareCommand.self, TrainCommand.self, ConvertCommand.self, EvaluateCommand.self, GenerateCommand.self, InspectCommand.self,
       VerifyCommand.self, DoctorCommand.self, ReportCommand.self,
     ])
 }
