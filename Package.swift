@@ -62,7 +62,8 @@ let package = Package(
       name: "mfqat",
       dependencies: [
         "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
-        "Training", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Training", "Conversion", "Evaluation", "Reports",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
 
@@ -80,6 +81,7 @@ let package = Package(
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    tests("CommandLineTests", of: []),
   ],
   swiftLanguageModes: [.v6]
 )
