@@ -53,8 +53,8 @@ let package = Package(
 
     // 6  Procedures.
     stratum("Training", on: ["Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings"]),
-    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
 
     // 7  Commands.
@@ -62,7 +62,7 @@ let package = Package(
       name: "mfqat",
       dependencies: [
         "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
-        "Training", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Training", "Conversion", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
 
@@ -74,12 +74,13 @@ let package = Package(
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
     tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
-    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
-    tests("ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("TextTests", of: ["Text", "Tensors"]),
+    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
+    tests("ConversionTests", of: ["Conversion", "Transformer", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    tests("ArchitectureTests", of: []),
   ],
   swiftLanguageModes: [.v6]
 )
