@@ -66,7 +66,8 @@ let package = Package(
       swiftSettings: house),
 
     // Tests.
-    .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
+    .target(name: "CTestHooks", path: "Tests/CTestHooks"),
+    .target(name: "TestSupport", dependencies: ["Tensors", "CTestHooks"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
@@ -77,6 +78,8 @@ let package = Package(
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
+    tests("EvaluationTests", of: ["Evaluation", "Transformer", "Text", "Checkpoints", "Formats", "Kernels", "Tensors"]),
   ],
   swiftLanguageModes: [.v6]
 )
