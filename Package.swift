@@ -78,7 +78,7 @@ let package = Package(
     tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
-    tests("ConversionTests", of: ["Conversion", "Transformer", "Checkpoints", "Formats", "Kernels", "Tensors"]),
+    tests("ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
     tests("ArchitectureTests", of: []),
   ],
