@@ -53,6 +53,7 @@ let package = Package(
 
     // 6  Procedures.
     stratum("Training", on: ["Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings"]),
+    stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
     stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
 
@@ -61,13 +62,12 @@ let package = Package(
       name: "mfqat",
       dependencies: [
         "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
-        "Training", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Training", "Conversion", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
 
     // Tests.
-    .target(name: "CTestHooks", path: "Tests/CTestHooks"),
-    .target(name: "TestSupport", dependencies: ["Tensors", "CTestHooks"], path: "Tests/TestSupport", swiftSettings: house),
+    .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
     tests("FormatsTests", of: ["Formats"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
@@ -75,11 +75,12 @@ let package = Package(
     tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
     tests("TextTests", of: ["Text", "Tensors"]),
+    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
+    tests("ConversionTests", of: ["Conversion", "Transformer", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
-    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
-    tests("EvaluationTests", of: ["Evaluation", "Transformer", "Text", "Checkpoints", "Formats", "Kernels", "Tensors"]),
+    tests("ArchitectureTests", of: []),
   ],
   swiftLanguageModes: [.v6]
 )

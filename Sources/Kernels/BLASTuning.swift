@@ -48,7 +48,7 @@ extension BLAS {
     // It could not be started: go on as we are. `doctor` shows the slow kernel.
     unsafe unsetenv(coreVariable)
     unsafe unsetenv(replacedVariable)
-    for copy in unsafe copies { unsafe free(copy) }
+    for unsafe copy in unsafe copies { unsafe free(copy) }
   }
 
   private static let coreVariable = "OPENBLAS_CORETYPE"

@@ -14,6 +14,17 @@ public struct FormattedWeights: Sendable, Hashable {
     case sliced(from: MXFormat)
     /// Rounded once from full precision.
     case direct(ScaleRule)
+
+    /// "sliced from mxint8", "rounded directly", "as stored".
+    public var label: String {
+      switch self {
+      case .fullPrecision: "as stored"
+      case .stored(let format): "as stored in \(format)"
+      case .sliced(let anchor): "sliced from \(anchor)"
+      case .direct(.floor): "rounded directly"
+      case .direct(let rule): "rounded directly, scales by \(rule.name)"
+      }
+    }
   }
 
   public let method: Method
@@ -25,16 +36,7 @@ public struct FormattedWeights: Sendable, Hashable {
   /// Mean over all parameters, the others counted as fp32.
   public let bitsPerParameter: Double
 
-  /// "sliced from mxint8", "rounded directly", "as stored".
-  public var label: String {
-    switch method {
-    case .fullPrecision: "as stored"
-    case .stored(let format): "as stored in \(format)"
-    case .sliced(let anchor): "sliced from \(anchor)"
-    case .direct(.floor): "rounded directly"
-    case .direct(let rule): "rounded directly, scales by \(rule.name)"
-    }
-  }
+  public var label: String { method.label }
 
   /// - Parameter formats: format of every quantized tensor.
   init(_ method: Method, _ format: MXFormat?, _ layout: ParameterLayout, formats: [String: MXFormat]) {
@@ -83,7 +85,11 @@ extension ModelSource {
     try parameters.fill { spec, values in
       try read(spec, rows: 0..<spec.rows, into: &values)
     } then: { spec, region in
-      if names.contains(spec.name) { BlockCodec.roundTrip(inPlace: &region, format: format, rule: scaleRule) }
+      guard names.contains(spec.name) else { return }
+      guard region.isFinite else {
+        throw ModelError(path, "tensor '\(spec.name)' holds NaN or infinity", hint: "No format can hold these weights.")
+      }
+      BlockCodec.roundTrip(inPlace: &region, format: format, rule: scaleRule)
     }
     return FormattedWeights(
       .direct(scaleRule), format, parameters.layout,
@@ -118,7 +124,7 @@ extension AnchorModel {
 extension Parameters {
   fileprivate func fill(
     _ read: (ParameterSpec, inout MutableSpan<Float>) throws -> Void,
-    then finish: (ParameterSpec, inout Tensor) -> Void
+    then finish: (ParameterSpec, inout Tensor) throws -> Void
   ) throws {
     for (unit, spec) in layout.all {
       var region = units[unit].flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
@@ -126,7 +132,7 @@ extension Parameters {
         var values = region.mutableSpan
         try read(spec, &values)
       }
-      finish(spec, &region)
+      try finish(spec, &region)
     }
   }
 }

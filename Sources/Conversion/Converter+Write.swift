@@ -1,0 +1,119 @@
+import Checkpoints
+import Formats
+import Transformer
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+extension Converter {
+  /// Codes and scales into an anchor. One in the source's own format is read back and checked before it appears.
+  func writeAnchor(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
+    let slice = try anchor?.slice(to: output.format)
+    try AnchorExport.write(
+      directory: output.directory, format: output.format, scaleRule: scaleRule, layout: layout,
+      sidecars: try source.travellingSidecars(), metadata: try metadata(output), verifying: isCopy(output)
+    ) { export in
+      try forEachRun(output, progress) { spec, run in
+        if quantized.contains(spec.name) {
+          try encode(spec, run, output, slice)
+          try rows.withCodes(spec, run) { try export.addPacked(spec, rows: run, codes: $0, scales: $1) }
+        } else {
+          try rows.read(spec, run, from: source)
+          try rows.withValues(spec, run) { try export.addDense(spec, rows: run, values: $0) }
+        }
+      }
+    }
+  }
+
+  /// The values that the anchor of this format would have, in an ordinary model folder.
+  func writeFolder(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
+    let slice = try anchor?.slice(to: output.format)
+    let folder = try AtomicDirectory(target: output.directory)
+    do {
+      let writer = try SafeTensorsWriter(
+        folder.path(ModelFolderTensors.singleFile),
+        tensors: layout.all.map { SafeTensorsWriter.Declaration($0.spec.name, .f32, $0.spec.shape) },
+        metadata: ["format": "pt", "mfqat_format": output.format.name, "mfqat_method": output.label])
+      try forEachRun(output, progress) { spec, run in
+        if quantized.contains(spec.name) {
+          try encode(spec, run, output, slice)
+          rows.dequantize(spec, run, from: output.format)
+        } else {
+          try rows.read(spec, run, from: source)
+        }
+        try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
+      }
+      try writer.commit()
+      for sidecar in try source.travellingSidecars() { try folder.write(sidecar.bytes, to: sidecar.name) }
+      try folder.commit()
+    } catch {
+      folder.abandon()
+      throw error
+    }
+  }
+
+  /// Brings codes of the output's format into `rows`.
+  private func encode(
+    _ spec: ParameterSpec, _ run: Range<Int>, _ output: ConversionPlan.Output, _ slice: AnchorSlice?
+  ) throws {
+    guard let anchor else {
+      try rows.readFinite(spec, run, from: source)
+      rows.quantize(spec, run, to: output.format, rule: scaleRule)
+      return
+    }
+    try rows.readCodes(spec, run, from: anchor)
+    if let plan = slice?.compiled(for: spec.name) { rows.slice(spec, run, with: plan) }
+  }
+
+  private func forEachRun(
+    _ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void,
+    _ body: (ParameterSpec, Range<Int>) throws -> Void
+  ) throws {
+    let total = layout.elementCount
+    var done = 0
+    for (_, spec) in layout.all {
+      for run in rows.runs(of: spec) {
+        try body(spec, run)
+        done += run.count * spec.columns
+        progress(ConversionProgress(format: output.format, done: done, total: total))
+      }
+    }
+  }
+
+  private func isCopy(_ output: ConversionPlan.Output) -> Bool {
+    if case .stored = output.method { true } else { false }
+  }
+
+  /// Provenance: a copy keeps the source's, a slice names its anchor and takes the anchor's along.
+  private func metadata(_ output: ConversionPlan.Output) throws -> JSONObject {
+    var metadata = JSONObject()
+    guard let anchor else {
+      metadata["method"] = "direct"
+      return metadata
+    }
+    if isCopy(output) { return anchor.metadata }
+    metadata["method"] = "slice"
+    metadata["sliced_from"] = .string(anchor.format.name)
+    let manifest = try FileBytes.read(anchor.path + "/" + AnchorManifest.fileName)
+    metadata["anchor_manifest_hash"] = .string(ContentHash(manifest).description)
+    metadata["anchor_metadata"] = .object(anchor.metadata)
+    return metadata
+  }
+
+  /// Bytes of the files in a directory.
+  func writtenBytes(_ directory: String) throws(ConversionError) -> Int {
+    var sum = 0
+    for name in FileBytes.names(in: directory) {
+      var status = stat()
+      guard unsafe stat(directory + "/" + name, &status) == 0 else {
+        throw ConversionError(directory, "'\(name)' cannot be looked at any more",
+          hint: "Something else changes this directory: convert again.")
+      }
+      sum += Int(status.st_size)
+    }
+    return sum
+  }
+}
