@@ -83,7 +83,8 @@ public struct ModelConfiguration: Sendable, Hashable {
     keyHeads = try required(file.num_key_value_heads ?? file.num_attention_heads, "num_key_value_heads")
     vocabularySize = try required(file.vocab_size, "vocab_size")
     maximumPositions = try required(file.max_position_embeddings ?? 2048, "max_position_embeddings")
-    if let headDimension = file.head_dim {
+    // Qwen3 alone has a head width of its own where the key is left out.
+    if let headDimension = file.head_dim ?? (architecture == .qwen3 ? 128 : nil) {
       self.headDimension = try required(headDimension, "head_dim")
     } else {
       guard hiddenSize % queryHeads == 0 else {

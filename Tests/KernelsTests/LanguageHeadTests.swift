@@ -120,6 +120,16 @@ struct LanguageHeadTests {
     #expect(agreeing > 0 && agreeing < s.T, "the case tells agreement from disagreement")
   }
 
+  @Test func targetsOutsideOfTheVocabularyAreRefused() async {
+    await #expect(processExitsWith: .failure) {
+      let arena = Arena("test"), head = LanguageHead(tokens: 2, vocabulary: 5)
+      var loss = HostBuffer<Double>(count: 2, in: arena), logits = Tensor(rows: head.chunk, columns: 5, in: arena)
+      head.forward(
+        loss: &loss, of: Tensor(rows: 2, columns: 3, in: arena), weight: Tensor(rows: 5, columns: 3, in: arena),
+        targets: buffer([-1, 5] as [Int32], in: arena), logits: &logits)
+    }
+  }
+
   private func softmax(_ z: Matrix, _ row: Int, _ temperature: Double = 1) -> [Double] {
     let logits = (0..<z.columns).map { z[row, $0] / temperature }
     let most = logits.max()!

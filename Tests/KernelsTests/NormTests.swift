@@ -142,4 +142,20 @@ struct NormTests {
     Embedding.backward(&dTable, from: dy.tensor(in: arena), ids: buffer(ids, in: arena), output: .accumulate)
     #expect(Matrix(dTable).distance(to: gradient + gradient) < 1e-6)
   }
+
+  /// The kernels take ids on trust; the face does not.
+  @Test func idsOutsideOfTheTableAreRefused() async {
+    await #expect(processExitsWith: .failure) {
+      let arena = Arena("test")
+      var y = Tensor(rows: 2, columns: 4, in: arena)
+      Embedding.forward(&y, of: buffer([1, 3] as [Int32], in: arena), table: Tensor(rows: 3, columns: 4, in: arena))
+    }
+    await #expect(processExitsWith: .failure) {
+      let arena = Arena("test")
+      var dTable = Tensor(rows: 3, columns: 4, in: arena)
+      Embedding.backward(
+        &dTable, from: Tensor(rows: 2, columns: 4, in: arena), ids: buffer([1, -1] as [Int32], in: arena),
+        output: .overwrite)
+    }
+  }
 }

@@ -74,7 +74,7 @@ struct LossAndGradientsTests {
     // A sequence by itself gives the gradient it gives in a batch.
     let alone = try Setup(model, sequences: 1)
     alone.space.fill(Array(setup.ids[..<11]), targets: Array(masked[..<11]))
-    #expect(relativeDistance(alone.gradients(), gradients) < 1e-6)
+    #expect(relativeDistance(alone.gradients(), gradients) < 3e-6)
   }
 
   /// Gradients of a sum of losses add up, and `scale` multiplies them.
@@ -88,7 +88,7 @@ struct LossAndGradientsTests {
       alone.space.fill(ids, targets: nextTokens(ids, length: 11))
       for (i, value) in alone.gradients(scale: 0.25).enumerated() { parts[i] += 2 * value }
     }
-    #expect(relativeDistance(parts, sum) < 1e-6)
+    #expect(relativeDistance(parts, sum) < 3e-6)
   }
 
   /// Distillation from the model itself: the soft part vanishes, the hard part is the plain loss.

@@ -98,6 +98,14 @@ struct ModelConfigurationTests {
     #expect(try read(tinyConfiguration("Qwen2ForCausalLM", slides)).slidingWindow == 16)
   }
 
+  /// Without the key heads share the hidden size, but for Qwen3, whose configuration class says 128.
+  @Test func headDimensionLeftOut() throws {
+    #expect(try read(tinyConfiguration()).headDimension == 6)
+    #expect(try read(tinyConfiguration("Qwen2ForCausalLM")).headDimension == 6)
+    #expect(try read(tinyConfiguration("Qwen3ForCausalLM")).headDimension == 128)
+    #expect(try read(tinyConfiguration("Qwen3ForCausalLM", ["head_dim": 10])).headDimension == 10)
+  }
+
   @Test func endTokensAreOneOrMany() throws {
     #expect(try read(tinyConfiguration("LlamaForCausalLM", ["eos_token_id": 2])).endTokens == [2])
     #expect(try read(tinyConfiguration("LlamaForCausalLM", ["eos_token_id": [2, 7]])).endTokens == [2, 7])
