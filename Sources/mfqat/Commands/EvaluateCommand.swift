@@ -25,7 +25,7 @@ struct EvaluateCommand: ParsableCommand {
   var text: [String]
 
   @Option(
-    name: .customLong("format"), help: ArgumentHelp("Formats to measure, separated by commas.", valueName: "formats"),
+    name: .customLong("format"), help: ArgumentHelp("Formats to measure, separated by commas; fp32 is as stored.", valueName: "formats"),
     transform: FormatLists.choices)
   var formats: [FormatChoice]?
 
