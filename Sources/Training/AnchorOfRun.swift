@@ -24,7 +24,7 @@ enum AnchorOfRun {
     }
     try trainer.forEachGatheredUnit(.master) { spec, values in
       if !trainer.plan.isQuantized(spec.name) {
-        try writer?.addDense(name: spec.name, shape: spec.shape, rows: 0..<spec.rows, values: values)
+        try writer?.addDense(name: spec.name, shape: spec.shape, values: values)
       }
     }
     try communicator.onRoot { try writer?.commit() }

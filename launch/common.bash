@@ -1,0 +1,63 @@
+# Shared by the scripts of this folder: source it, do not run it.
+# After sourcing, the working directory is the repository (`repository`); paths of the caller go through `absolute`.
+
+caller=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+# shellcheck disable=SC2034  # for those who source this
+repository=$PWD
+
+# Says something to the person at the terminal. Results go to standard output, everything else here.
+say() { printf '%s\n' "$*" >&2; }
+
+# fail STATUS MESSAGE…: leaves with the reason. 64 wrong usage, 66 missing input, 69 missing software, 73 cannot write.
+fail() {
+  local status=$1
+  shift
+  say "error: $*"
+  exit "$status"
+}
+
+# The comment at the head of the running script is its help.
+help() { sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; }
+
+# A path as the caller meant it.
+absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1" ;; esac }
+
+# Shows a command and runs it.
+run() {
+  printf '+' >&2
+  printf ' %q' "$@" >&2
+  printf '\n' >&2
+  "$@"
+}
+
+# mpi_command RANKS: fills the array `mpi` with the launcher of that many ranks on this machine.
+mpi_command() {
+  local ranks=$1 cores
+  cores=$(nproc)
+  command -v mpirun >/dev/null || fail 69 "mpirun is missing: launch/install brings it"
+  mpi=(mpirun -n "$ranks" --bind-to none)
+  if ((EUID == 0)); then mpi+=(--allow-run-as-root); fi
+  if ((ranks > cores)); then
+    # More ranks than cores: those that wait give up the processor.
+    mpi+=(--oversubscribe --mca mpi_yield_when_idle 1)
+  else
+    # Open MPI counts cores and not hardware threads unless told so.
+    mpi+=(--use-hwthread-cpus)
+  fi
+}
+
+# Where the release build puts its products.
+products() { swift build -c release --show-bin-path; }
+
+# mfqat_command: fills `mfqat` with the path of the executable, which must have been built.
+mfqat_command() {
+  mfqat=$(products)/mfqat
+  [[ -x $mfqat ]] || fail 66 "$mfqat is missing: launch/build makes it"
+}
+
+# elapsed SINCE: seconds as "3 min 07 s".
+elapsed() {
+  local seconds=$((SECONDS - $1))
+  if ((seconds < 60)); then printf '%d s' "$seconds"; else printf '%d min %02d s' $((seconds / 60)) $((seconds % 60)); fi
+}
