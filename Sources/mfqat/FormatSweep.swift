@@ -73,8 +73,8 @@ enum EvaluationText {
       ids = (0..<file.count).map { file[$0] }
       if let other, other.contentHash != tokenizer.contentHash {
         throw Refusal(
-          "\(other.source): differs from \(tokenizer.source), and a token file does not show whether they agree. Give the "
-            + "text itself.")
+          "\(other.source): differs from \(tokenizer.source), and a token file does not show whether they agree. "
+            + "Give the text itself.")
       }
     } else {
       let text = try TextSource.load(paths)

@@ -14,9 +14,10 @@ struct EvaluateCommand: ParsableCommand {
     abstract: "Measure perplexity, and the distance to a reference, in one format or many.",
     discussion: """
       Protocol: the text is tokenized as one stream without special tokens and cut into consecutive windows of \
-      --context tokens, the rest dropped; in each window every token but the first is scored. Without --format a dense model is \
-      measured as it is stored (fp32), an anchor in its own format. A lower format is sliced from an anchor, and \
-      rounded directly from a dense model. Bits per weight are those of the quantized tensors, their scales included.
+      --context tokens, the rest dropped; in each window every token but the first is scored. Without --format a dense \
+      model is measured as it is stored (fp32), an anchor in its own format. A lower format is sliced from an anchor, \
+      and rounded directly from a dense model. Bits per weight are those of the quantized tensors, their scales \
+      included.
       """)
 
   @OptionGroup var source: SourceOptions
@@ -108,8 +109,8 @@ struct EvaluateCommand: ParsableCommand {
     }
     return table.plain + """
 
-      \(record.source) on \(record.text.joined(separator: ", ")): \(Figures.grouped(record.tokensScored)) tokens scored \
-      in windows of \(record.context).
+      \(record.source) on \(record.text.joined(separator: ", ")): \(Figures.grouped(record.tokensScored)) tokens \
+      scored in windows of \(record.context).
 
       """
   }
@@ -127,8 +128,8 @@ enum EvaluationFormats {
     for choice in choices {
       guard let format = choice.block else {
         throw Refusal(
-          "\(anchor.path): an anchor has no fp32 weights, its own format is \(anchor.format). Leave --format out for that, "
-            + "or name some of \(anchor.formatsThatCanBeCut.map(\.name).joined(separator: ", ")).")
+          "\(anchor.path): an anchor has no fp32 weights, its own format is \(anchor.format). Leave --format out for "
+            + "that, or name some of \(anchor.formatsThatCanBeCut.map(\.name).joined(separator: ", ")).")
       }
       _ = try anchor.slice(to: format)
     }
