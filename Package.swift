@@ -96,6 +96,8 @@ let package = Package(
       "ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("EvaluationTests", of: ["Evaluation", "Transformer", "Text", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["TestSupport"], exclude: ["Snapshots"], swiftSettings: house),
     tests("ArchitectureTests", of: []),
   ],
   swiftLanguageModes: [.v6]

@@ -28,8 +28,9 @@ extension BLAS {
     return variable(coreVariable) == nil ? .fits : .setOutside
   }
 
-  /// Starts the program once more with OpenBLAS's AVX-512 kernel, if this processor has AVX-512 (f, dq, bw, vl), OpenBLAS
-  /// chose another kernel and nobody set `OPENBLAS_CORETYPE`. Returns otherwise; call it before anything else, MPI included.
+  /// Starts the program once more with OpenBLAS's AVX-512 kernel, if this processor has AVX-512 (f, dq, bw, vl),
+  /// OpenBLAS chose another kernel and nobody set `OPENBLAS_CORETYPE`. Returns otherwise; call it before anything else,
+  /// MPI included.
   ///
   /// The process keeps its id, its descriptors and its arguments. The variable is also the guard: it is set before the
   /// restart, so there is only one.

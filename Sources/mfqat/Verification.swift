@@ -47,7 +47,8 @@ struct Verification {
     result.attempt { result in
       let model = try AnchorModel(path)
       let bytes = try AnchorFile(path).manifest.files.reduce(0) { $0 + $1.size }
-      result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): every checksum holds"
+      result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): "
+        + "every checksum holds"
     }
     return result
   }
@@ -57,7 +58,8 @@ struct Verification {
     result.attempt { result in
       let file = try TokenFile(path)
       try file.verify()
-      result.summary = "token file, \(Figures.grouped(file.count)) tokens: the checksum holds, every id is in the vocabulary"
+      result.summary = "token file, \(Figures.grouped(file.count)) tokens: the checksum holds, every id is in the "
+        + "vocabulary"
     }
     return result
   }
