@@ -36,7 +36,8 @@ mpi_command() {
   local ranks=$1 cores
   cores=$(nproc)
   command -v mpirun >/dev/null || fail 69 "mpirun is missing: launch/install brings it"
-  mpi=(mpirun -n "$ranks" --bind-to none)
+  # --quiet: Open MPI's own paragraphs bury the one line that says why a rank refused.
+  mpi=(mpirun --quiet -n "$ranks" --bind-to none)
   if ((EUID == 0)); then mpi+=(--allow-run-as-root); fi
   if ((ranks > cores)); then
     # More ranks than cores: those that wait give up the processor.
