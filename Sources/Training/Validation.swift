@@ -5,7 +5,7 @@ import Quantization
 import Settings
 import Tensors
 import Text
-import Transformer
+package import Transformer
 
 /// Held-out loss during training, per format, windows shared by the ranks.
 ///
@@ -82,6 +82,9 @@ extension Parameters {
 }
 
 extension Trainer {
+  /// The weights as the last pass or validation left them.
+  package var currentWeights: Parameters { weights.parameters }
+
   /// Refuses patterns that would quantize a vector.
   func requireMatrices() throws {
     let quantization = configuration.quantization
