@@ -19,13 +19,20 @@ enum StopSignals {
   }
   private static let installation = Mutex(Installation())
 
-  /// From here on a signal raises the flag. Each call needs its `restore()`.
+  private static let signals = [SIGINT, SIGTERM, SIGUSR1]
+
+  /// From here on a signal raises the flag, also where whoever started the process has blocked it. Each call needs its
+  /// `restore()`.
   static func install() {
+    var set = sigset_t()
+    unsafe sigemptyset(&set)
+    for signal in signals { unsafe sigaddset(&set, signal) }
+    unsafe pthread_sigmask(SIG_UNBLOCK, &set, nil)
     installation.withLock { state in
       state.runs += 1
       guard state.runs == 1 else { return }
       unsafe received = 0
-      for signal in [SIGINT, SIGTERM, SIGUSR1] {
+      for signal in signals {
         var action = sigaction()
         unsafe action.__sigaction_handler.sa_handler = { unsafe StopSignals.received = sig_atomic_t($0) }
         // A second Ctrl-C ends the process at once.

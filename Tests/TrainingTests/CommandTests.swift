@@ -117,6 +117,11 @@ final class Job {
     child.arguments = line + [Self.mfqat] + arguments
     child.standardOutput = output
     child.standardError = output
+    // The pool's threads block signals, and a process inherits what its maker blocks.
+    var none = sigset_t(), before = sigset_t()
+    unsafe sigemptyset(&none)
+    unsafe pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
     try child.run()
   }
 

@@ -171,7 +171,7 @@ import Transformer
     let place = try RunPlace()
     try place.write("a file", "run")
     try Runs.expectRefusal("/run", "File exists", of: place.settings())
-    try Runs.expectRefusal("/run", "Not a directory", of: place.settings("run/below"))
+    try Runs.expectRefusal("/run", "File exists", of: place.settings("run/below"))
     #expect(try place.text("run") == "a file")
   }
 

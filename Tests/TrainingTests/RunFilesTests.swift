@@ -122,14 +122,14 @@ import Transformer
 
   @Test func fullPrecisionReportsTheFormatsItIsAskedFor() throws {
     let place = try RunPlace()
-    let overrides = ["quantization.objective=full_precision", "quantization.evaluate_formats=[mxint4, mxfp4]"]
+    let overrides = ["quantization.objective=full_precision", "quantization.evaluate_formats=[mxint4, mxint2]"]
     try Runs.finish(place.settings("one", overrides), ranks: 1)
     try Runs.finish(place.settings("three", overrides), ranks: 3)
     #expect(!place.exists("one/anchor"))
     #expect(try place.metrics("three") == place.metrics("one"))
     let validations = try place.metrics("one").filter { $0.contains("validation") }
     #expect(validations.count == 6)
-    for (line, format) in zip(validations, ["fp32", "mxint4", "mxfp4"]) { #expect(line.contains("\"\(format)\"")) }
+    for (line, format) in zip(validations, ["fp32", "mxint4", "mxint2"]) { #expect(line.contains("\"\(format)\"")) }
     // Rounding for a validation leaves no trace in the training.
     try Runs.finish(place.settings("silent", ["quantization.objective=full_precision", "logging.validate_every=0"]))
     let steps = try place.metrics("one").filter { !$0.contains("validation") }
@@ -151,7 +151,7 @@ import Transformer
   @Test func anchorIsAStartingModel() throws {
     let place = try RunPlace()
     try Runs.finish(place.settings("first", ["quantization.formats=[mxint8]"]))
-    // A rate too small to change anything: what is saved after a step is what was loaded.
+    // A rate too small to change anything but zeros: what is saved after a step is what was loaded.
     try Runs.finish(place.settings("second", [
       "model.path=\(place("first/anchor"))", "training.steps=1", "training.learning_rate=1.0e-30",
       "training.weight_decay=0",
@@ -162,7 +162,8 @@ import Transformer
       var values = [Float](repeating: 0, count: spec.count)
       var span = values.mutableSpan
       try anchor.read(spec, rows: 0..<spec.rows, into: &span)
-      #expect(try masters.read(spec.name) == values, "\(spec.name)")
+      let saved = try masters.read(spec.name)
+      #expect(zip(saved, values).allSatisfy { abs($0 - $1) < 1e-20 }, "\(spec.name)")
     }
     #expect(!place.names("second/checkpoints/step-000001").contains("manifest.json"))
     #expect(AnchorFile.verify(place("second/anchor")).isEmpty)

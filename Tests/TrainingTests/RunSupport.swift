@@ -15,7 +15,7 @@ final class RunPlace: Sendable {
 
   /// - Parameter path: where to make it; a temporary folder unless given.
   init(vocabulary: Int = 264, at path: String? = nil, edit: (inout [Float], ParameterSpec) -> Void = { _, _ in }) throws {
-    self.path = path ?? NSTemporaryDirectory() + "/run-\(UUID().uuidString)"
+    self.path = path ?? FileManager.default.temporaryDirectory.path + "/run-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: self("model"), withIntermediateDirectories: true)
     try write(Self.configuration(vocabulary: vocabulary), "model/config.json")
     try write(Self.tokenizer, "model/tokenizer.json")
@@ -235,7 +235,7 @@ final class SmallDisk {
   struct Unavailable: Error {}
 
   init(mebibytes: Int) throws {
-    path = NSTemporaryDirectory() + "/smalldisk-\(UUID().uuidString)"
+    path = FileManager.default.temporaryDirectory.path + "/smalldisk-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     guard unsafe mount("tmpfs", path, "tmpfs", 0, "size=\(mebibytes)m") == 0 else {
       unsafe rmdir(path)

@@ -51,7 +51,8 @@ import Transformer
     // What the process did on signals before, it does again.
     var after = sigaction()
     unsafe sigaction(signal, nil, &after)
-    let same = unsafe before.__sigaction_handler.sa_handler == nil && after.__sigaction_handler.sa_handler == nil
+    let same = unsafe unsafeBitCast(before.__sigaction_handler, to: Int.self)
+      == unsafeBitCast(after.__sigaction_handler, to: Int.self)
     try require(same, "the handler is still installed")
 
     // The next run of the process is not stopped by a signal of the last one.
