@@ -54,17 +54,20 @@ extension TrainingRun {
       memory: MemoryForecast(trainer.memory, tokenBytes: trainer.tokenBytes, ranks: communicator.size))
   }
 
-  /// What a finished run says.
+  /// What a run says when it ends.
   public var summary: (json: JSONValue, text: String) {
-    let anchor = hasAnchor ? directory.anchor : nil
-    let next = anchor.map { "next: mfqat evaluate \($0) --text FILE --format \(settings.quantization.formats.map(\.name).joined(separator: ","))" }
+    let isFinished = outcome == .finished
+    let anchor = isFinished && hasAnchor ? directory.anchor : nil
+    let formats = settings.quantization.formats.map(\.name).joined(separator: ",")
+    let next = anchor.map { "next: mfqat evaluate \($0) --text FILE --format \(formats)\n" }
+      ?? (isFinished ? "" : "stopped before the end: the same command with --resume auto goes on\n")
     return (
       [
-        "run": .string(directory.path), "steps": .integer(trainer.stepsDone),
+        "run": .string(directory.path), "steps": .integer(trainer.stepsDone), "finished": .bool(isFinished),
         "anchor": anchor.map { .string($0) } ?? .null,
         "checkpoint": .string(directory.checkpoints + "/" + TrainingCheckpoint.name(ofStep: trainer.stepsDone)),
       ],
-      "run \(directory.path): \(trainer.stepsDone) steps\n" + (next.map { $0 + "\n" } ?? ""))
+      "run \(directory.path): \(trainer.stepsDone) of \(settings.training.steps) steps\n" + next)
   }
 
   private var hasAnchor: Bool { settings.checkpoint.anchor && settings.quantization.objective == .quantized }

@@ -87,13 +87,15 @@ public final class Trainer {
   }
 
   /// Loads the starting weights and publishes them; the teacher is the model that the run started from.
-  public func load(from source: any ModelSource, withTeacher: Bool = true) throws {
-    try state.load(from: source)
-    if withTeacher { try loadTeacher(from: source) }
+  public func load(from source: any ModelSource) throws {
+    try communicator.onEveryRank {
+      try state.load(from: source)
+      try loadTeacher(from: source)
+    }
     try weights.mastersChanged()
   }
 
-  public func loadTeacher(from source: any ModelSource) throws {
+  func loadTeacher(from source: any ModelSource) throws {
     if let teacher { try source.load(into: teacher.parameters) }
   }
 
