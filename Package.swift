@@ -65,6 +65,13 @@ let package = Package(
         "Training", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
+    .executableTarget(
+      name: "mfqat-bench",
+      dependencies: [
+        "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+        "Settings", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: house),
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
