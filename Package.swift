@@ -11,7 +11,7 @@ let house: [SwiftSetting] = [
   .enableExperimentalFeature("Lifetimes"),
 ]
 
-/// One stratum of the package: imports go down only (see `Tests/ArchitectureTests`).
+/// One target of a stratum: imports go down only (`Tests/ArchitectureTests` holds the package to it).
 func stratum(_ name: String, on dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: house)
 }
@@ -19,6 +19,9 @@ func stratum(_ name: String, on dependencies: [Target.Dependency]) -> Target {
 func tests(_ name: String, of dependencies: [Target.Dependency]) -> Target {
   .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: house)
 }
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
   name: "mfqat",
@@ -49,20 +52,25 @@ let package = Package(
 
     // 5  The model, and what a run is asked to do.
     stratum("Transformer", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints"]),
-    stratum("Settings", on: ["Formats", "Tensors", "Quantization", .product(name: "Yams", package: "Yams")]),
+    stratum("Settings", on: ["Formats", "Tensors", "Quantization", yams]),
 
     // 6  Procedures.
-    stratum("Training", on: ["Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings"]),
-    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
+    stratum(
+      "Training",
+      on: [
+        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+        "Settings",
+      ]),
     stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
+    stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
 
     // 7  Commands.
     .executableTarget(
       name: "mfqat",
       dependencies: [
-        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer", "Settings",
-        "Training", "Evaluation", "Reports", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+        "Settings", "Training", "Conversion", "Evaluation", "Reports", argumentParser,
       ],
       swiftSettings: house),
     .executableTarget(
@@ -74,19 +82,28 @@ let package = Package(
       swiftSettings: house),
 
     // Tests.
-    .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport", swiftSettings: house),
-    tests("FormatsTests", of: ["Formats"]),
+    .target(name: "CTestHooks", path: "Tests/CTestHooks"),
+    .target(name: "TestSupport", dependencies: ["Tensors", "CTestHooks"], path: "Tests/TestSupport", swiftSettings: house),
+    tests("FormatsTests", of: ["Formats", "Tensors"]),
     tests("TensorsTests", of: ["Tensors"]),
-    tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels", "COpenBLAS"]),
+    tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
     tests("QuantizationTests", of: ["Quantization", "Formats"]),
-    tests("CommunicationTests", of: ["Communication", "Tensors", "Kernels", "CMPIShims"]),
+    tests("CommunicationTests", of: ["Communication", "Kernels", "Formats", "Tensors", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
-    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
-    tests("ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("TextTests", of: ["Text", "Tensors"]),
+    tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
-    tests("TrainingTests", of: ["Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels", "Tensors"]),
+    tests(
+      "TrainingTests",
+      of: [
+        "Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats",
+        "Kernels", "Tensors",
+      ]),
+    tests(
+      "ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
+    tests("EvaluationTests", of: ["Evaluation", "Transformer", "Text", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    tests("ArchitectureTests", of: []),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -19,10 +19,12 @@ public final class Evaluator {
   ///   - sequences: windows that run together; a figure does not depend on it beyond rounding.
   ///   - compares: lay out memory for a second model.
   ///   - activationFormat: inputs of linear layers are rounded to it.
+  /// - Throws: `EvaluationError` for a context that leaves nothing to score, `ModelError` for one the model cannot hold.
   public init(
     _ configuration: ModelConfiguration, context: Int, sequences: Int, comparesWith reference: ModelConfiguration? = nil,
     activationFormat: MXFormat? = nil
   ) throws {
+    guard context >= 2 else { throw EvaluationError.contextTooShort(context) }
     self.context = context
     space = try Workspace(
       configuration, sequences: sequences, length: context, purpose: .inference, activationFormat: activationFormat,
@@ -44,6 +46,10 @@ public final class Evaluator {
     let windows = min(tokens.count / context, maximumWindows ?? .max)
     guard windows > 0 else {
       throw EvaluationError.tooFewTokens(found: tokens.count, needed: context)
+    }
+    let vocabulary = parameters.configuration.vocabularySize
+    for position in 0..<windows * context where tokens[position] < 0 || tokens[position] >= vocabulary {
+      throw EvaluationError.unknownToken(id: tokens[position], position: position, vocabulary: vocabulary)
     }
     precondition((reference == nil) == (other == nil), "a reference model needs memory laid out for it, and only then")
     var score = Score(windows: windows, context: context)
@@ -119,11 +125,17 @@ public struct Score: Sendable, Hashable {
 
 public enum EvaluationError: Error, Sendable, CustomStringConvertible {
   case tooFewTokens(found: Int, needed: Int)
+  case contextTooShort(Int)
+  case unknownToken(id: Int32, position: Int, vocabulary: Int)
 
   public var description: String {
     switch self {
     case .tooFewTokens(let found, let needed):
       "the text has \(found) tokens, one window needs \(needed). Give more text or a smaller --context."
+    case .contextTooShort(let context):
+      "a context of \(context) leaves nothing to score: the first token of a window has no prediction. Choose 2 or more."
+    case .unknownToken(let id, let position, let vocabulary):
+      "token \(position) of the text is \(id), the model knows ids below \(vocabulary). Use the model's own tokenizer."
     }
   }
 }

@@ -31,6 +31,7 @@ public struct LanguageHead: Sendable {
     targets: borrowing HostBuffer<Int32>, logits: inout Tensor
   ) {
     let ops = KernelTable.current.operations
+    check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count)
       unsafe ops.cross_entropy(
@@ -45,6 +46,7 @@ public struct LanguageHead: Sendable {
     weight: borrowing Tensor, targets: borrowing HostBuffer<Int32>, scale: Float, logits: inout Tensor
   ) {
     let ops = KernelTable.current.operations
+    check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count)
       unsafe ops.cross_entropy(
@@ -62,6 +64,8 @@ public struct LanguageHead: Sendable {
     teacherLogits: inout Tensor
   ) {
     precondition(teacherWeight.rows == weight.rows, "teacher vocabulary \(teacherWeight.rows), student \(weight.rows)")
+    precondition(teacherHidden.rows == hidden.rows, "teacher of \(teacherHidden.rows) tokens, student of \(hidden.rows)")
+    check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     let ops = KernelTable.current.operations
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count)
@@ -82,6 +86,8 @@ public struct LanguageHead: Sendable {
   ) {
     precondition(referenceWeight.rows == candidateWeight.rows,
       "vocabularies of \(referenceWeight.rows) and \(candidateWeight.rows) cannot be compared")
+    precondition(candidate.rows == reference.rows && kl.count >= reference.rows && sameTop.count >= reference.rows,
+      "comparison of \(reference.rows) with \(candidate.rows) tokens into \(kl.count) and \(sameTop.count)")
     let ops = KernelTable.current.operations
     forEachChunk(reference.rows) { start, count in
       product(&logits, hidden: reference, weight: referenceWeight, start: start, count: count)
@@ -89,6 +95,17 @@ public struct LanguageHead: Sendable {
       unsafe ops.compare_logits(
         Int64(count), Int64(referenceWeight.rows), logits.unsafeAddress(), otherLogits.unsafeAddress(),
         kl.unsafeMutableAddress() + start, sameTop.unsafeMutableAddress() + start)
+    }
+  }
+
+  // The kernels take targets on trust.
+  private func check(
+    _ targets: borrowing HostBuffer<Int32>, _ loss: borrowing HostBuffer<Double>, tokens: Int, vocabulary: Int
+  ) {
+    precondition(targets.count >= tokens && loss.count >= tokens,
+      "\(targets.count) targets and \(loss.count) losses for \(tokens) tokens")
+    for t in 0..<tokens {
+      precondition(targets[t] < vocabulary, "target \(targets[t]) of token \(t) in a vocabulary of \(vocabulary)")
     }
   }
 

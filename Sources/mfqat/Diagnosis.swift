@@ -35,9 +35,9 @@ struct Diagnosis {
 
   private var blasWarning: [String] {
     guard BLAS.kernelChoice == .slow else { return [] }
-    return [
-      "OpenBLAS uses its \(BLAS.coreName) kernel, this processor allows a faster one: unset OPENBLAS_CORETYPE, or set it to SkylakeX"
-    ]
+    let advice = Environment["OPENBLAS_CORETYPE"].map { "unset OPENBLAS_CORETYPE, which is \($0)" }
+      ?? "set OPENBLAS_CORETYPE=SkylakeX"
+    return ["OpenBLAS uses its \(BLAS.coreName) kernel, this processor allows a faster one: \(advice)"]
   }
 
   /// Runs compare these and refuse; here it is seen beforehand.
@@ -63,7 +63,9 @@ struct Diagnosis {
     case .fits: "its own choice"
     case .setOutside: "set by OPENBLAS_CORETYPE"
     case .replaced(let other): "in place of \(other): this processor has AVX-512, OpenBLAS did not see it"
-    case .slow: "slower than this processor allows"
+    case .slow:
+      (Environment["OPENBLAS_CORETYPE"] == nil ? "its own choice" : "set by OPENBLAS_CORETYPE")
+        + ", slower than this processor allows"
     }
   }
 
@@ -91,8 +93,8 @@ struct Diagnosis {
     table.add(["OpenBLAS kernel", "\(BLAS.coreName), \(blasReason)"])
     table.add(["MPI", Communicator.mpiLibrary])
     table.add(["launched", launch])
-    table.add(["zstd", Machine.zstdVersion])
-    table.add(["xxHash", Machine.xxHashVersion])
+    table.add(["zstd", StorageLibraries.zstdVersion])
+    table.add(["xxHash", StorageLibraries.xxHashVersion])
     table.add(["Swift", Machine.swiftVersion])
     var text = table.plain
     if carrier == .mpi {
@@ -126,7 +128,7 @@ struct Diagnosis {
       "kernel_tables": .array(KernelTable.available.map { .string($0.name) }),
       "openblas": .string(BLAS.version), "openblas_kernel": .string(BLAS.coreName),
       "openblas_kernel_reason": .string(blasReason), "mpi": .string(Communicator.mpiLibrary), "launched": .string(launch),
-      "zstd": .string(Machine.zstdVersion), "xxhash": .string(Machine.xxHashVersion), "swift": .string(Machine.swiftVersion),
+      "zstd": .string(StorageLibraries.zstdVersion), "xxhash": .string(StorageLibraries.xxHashVersion), "swift": .string(Machine.swiftVersion),
       "ranks": .array(placements.map(\.json)), "warnings": .array(warnings.map { .string($0) }),
     ]
   }

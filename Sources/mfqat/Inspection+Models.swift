@@ -50,7 +50,7 @@ extension Inspection {
     var head = description(of: model.configuration, path, title: "anchor")
     head.add(["format", "\(model.format), scales by the rule \(model.scaleRule.name)"])
     head.add(["quantized", "\(quantized.count) tensors, \(Figures.grouped(rows.quantizedCount)) weights"])
-    head.add(["stored", "\(file.manifest.files.count) data files, \(Figures.bytes(stored)), \(file.tensors.count) tensors"])
+    head.add(["stored", "\(file.manifest.files.count) data file\(file.manifest.files.count == 1 ? "" : "s"), \(Figures.bytes(stored)), \(file.tensors.count) tensors"])
     head.add(["can be cut", model.formatsThatCanBeCut.map(\.name).joined(separator: ", ")])
     for (index, member) in file.metadata.members.enumerated() {
       let value = member.1.string ?? String(decoding: member.1.serialized(), as: UTF8.self)

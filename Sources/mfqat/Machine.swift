@@ -1,6 +1,3 @@
-import CXXHash
-import CZstd
-import Reports
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials
@@ -48,13 +45,6 @@ struct Machine {
   private static let limitFiles = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
 
   // MARK: Versions
-
-  static var zstdVersion: String { unsafe String(cString: ZSTD_versionString()) }
-
-  static var xxHashVersion: String {
-    let number = XXH_versionNumber()
-    return "\(number / 10_000).\(number / 100 % 100).\(number % 100)"
-  }
 
   /// The compiler that built this, as far as it can be told apart at compile time.
   static var swiftVersion: String {

@@ -8,11 +8,11 @@
 enum Signals {
   static func install() {
     // Its default, also where the parent ignored it: a program whose reader has gone has nothing more to do.
-    var pipe = unsafe sigaction()
+    var pipe = sigaction()
     unsafe pipe.__sigaction_handler.sa_handler = SIG_DFL
     unsafe sigaction(SIGPIPE, &pipe, nil)
 
-    var interrupt = unsafe sigaction()
+    var interrupt = sigaction()
     unsafe interrupt.__sigaction_handler.sa_handler = { signal in
       // Only calls that are safe in a handler. The meter's line is ended, so that the prompt starts on its own.
       if isatty(2) == 1 { unsafe _ = write(2, "\n", 1) }

@@ -1,5 +1,7 @@
 import Checkpoints
+import Kernels
 import Reports
+import Tensors
 import Text
 import Transformer
 
@@ -42,7 +44,7 @@ struct Verification {
     }
     guard result.problems.isEmpty else { return result }
     // The bytes are those that were written; they must also be a model.
-    result.attempt {
+    result.attempt { result in
       let model = try AnchorModel(path)
       let bytes = try AnchorFile(path).manifest.files.reduce(0) { $0 + $1.size }
       result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): every checksum holds"
@@ -52,7 +54,7 @@ struct Verification {
 
   private static func tokenFile(_ path: String) -> Verification {
     var result = Verification(path: path, kind: "token file")
-    result.attempt {
+    result.attempt { result in
       let file = try TokenFile(path)
       try file.verify()
       result.summary = "token file, \(Figures.grouped(file.count)) tokens: the checksum holds, every id is in the vocabulary"
@@ -62,10 +64,11 @@ struct Verification {
 
   private static func folder(_ path: String, _ progress: (Int, Int) -> Void) -> Verification {
     var result = Verification(path: path, kind: "model folder")
-    result.attempt {
+    result.attempt { result in
       let model = try HuggingFaceFolder(path)
       let layout = ParameterLayout(model.configuration)
-      var values = [Float](repeating: 0, count: 1 << 20)
+      let widest = layout.all.map(\.spec.columns).max() ?? 1
+      var values = Tensor(rows: 1, columns: max(1 << 20, widest), in: Arena("verification"))
       let total = 4 * layout.elementCount
       var done = 0
       for (_, spec) in layout.all {
@@ -83,30 +86,29 @@ struct Verification {
 
   /// Where the first weight of a tensor is that is no finite number.
   private static func firstUnusable(
-    _ spec: ParameterSpec, in model: HuggingFaceFolder, _ values: inout [Float]
+    _ spec: ParameterSpec, in model: HuggingFaceFolder, _ values: inout Tensor
   ) throws -> String? {
-    if values.count < spec.columns { values = [Float](repeating: 0, count: spec.columns) }
     let step = max(1, values.count / spec.columns)
     for first in stride(from: 0, to: spec.rows, by: step) {
       let rows = first..<min(first + step, spec.rows)
-      let count = rows.count * spec.columns
-      var span = values.mutableSpan
-      var part = span.extracting(0..<count)
-      try model.read(spec, rows: rows, into: &part)
-      // One pass that the compiler can vectorize: x - x is 0 for numbers and NaN otherwise.
-      var sum: Float = 0
-      for index in 0..<count { sum += values[index] - values[index] }
-      if sum.isZero { continue }
-      let index = values[..<count].firstIndex { !$0.isFinite } ?? 0
-      return "\(values[index]) at row \(first + index / spec.columns), column \(index % spec.columns)"
+      var part = values.region(0, rows: rows.count, columns: spec.columns)
+      do {
+        var span = part.mutableSpan
+        try model.read(spec, rows: rows, into: &span)
+      }
+      if part.isFinite { continue }
+      let span = part.span
+      for index in span.indices where !span[index].isFinite {
+        return "\(span[index]) at row \(first + index / spec.columns), column \(index % spec.columns)"
+      }
     }
     return nil
   }
 
   /// Turns an error into a problem.
-  private mutating func attempt(_ work: () throws -> Void) {
+  private mutating func attempt(_ work: (inout Verification) throws -> Void) {
     do {
-      try work()
+      try work(&self)
     } catch {
       problems.append(Problem(message: "\(error)", tensor: (error as? CheckpointError)?.tensor))
     }

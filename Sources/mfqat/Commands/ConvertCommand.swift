@@ -5,7 +5,12 @@ import Formats
 import Reports
 import Transformer
 
-extension ConversionPlan.Container: ExpressibleByArgument {}
+/// `--as`.
+enum ContainerChoice: String, CaseIterable, ExpressibleByArgument {
+  case anchor, dense
+
+  var container: ConversionPlan.Container { self == .anchor ? .anchor : .dense }
+}
 
 /// `mfqat convert`: an anchor into lower formats, a dense model into an anchor.
 struct ConvertCommand: ParsableCommand {
@@ -29,7 +34,7 @@ struct ConvertCommand: ParsableCommand {
   var out: String
 
   @Option(name: .customLong("as"), help: "Container: codes and scales, or a model folder in fp32.")
-  var container = ConversionPlan.Container.anchor
+  var container = ContainerChoice.anchor
 
   @Flag(help: "Check everything and say what would be written, without writing.")
   var dryRun = false
@@ -41,7 +46,7 @@ struct ConvertCommand: ParsableCommand {
     let converter = try Converter(source.open(output))
     let meter = output.meter("convert", unit: "weights")
     let total = formats.count
-    let plan = try converter.convert(to: formats, out: out, as: container, dryRun: dryRun) { progress in
+    let plan = try converter.convert(to: formats, out: out, as: container.container, dryRun: dryRun) { progress in
       let index = formats.firstIndex(of: progress.format) ?? 0
       meter.update(index * progress.total + progress.done, of: total * progress.total)
     }
