@@ -77,7 +77,7 @@ let package = Package(
       name: "mfqat-bench",
       dependencies: [
         "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
-        "Settings", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Settings", "Training", argumentParser,
       ],
       swiftSettings: house),
 
