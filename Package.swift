@@ -73,6 +73,13 @@ let package = Package(
         "Settings", "Training", "Conversion", "Evaluation", "Reports", argumentParser,
       ],
       swiftSettings: house),
+    .executableTarget(
+      name: "mfqat-bench",
+      dependencies: [
+        "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+        "Settings", "Training", argumentParser,
+      ],
+      swiftSettings: house),
 
     // Tests.
     .target(name: "CTestHooks", path: "Tests/CTestHooks"),

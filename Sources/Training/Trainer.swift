@@ -139,7 +139,7 @@ public final class Trainer {
 
     return StepRecord(
       step: stepsDone, tokens: stepsDone * training.batch * configuration.data.context, loss: loss, learningRate: rate,
-      gradientNorm: norm, format: schedule?.label(step: stepsDone - 1, lanes: training.lanes) ?? "fp32",
+      gradientNorm: norm, schedule: schedule, lanes: training.lanes,
       tokensInStep: training.batch * configuration.data.context, seconds: clock.seconds,
       traffic: communicator.statistics.since(before))
   }
@@ -184,7 +184,9 @@ public final class Trainer {
     let shard = state.units[unit]
     try reducer.reduce(
       &gradients.units[unit].flat, round: round, of: shard.shards, into: &shard.gradient, overwrite: overwrite,
-      hook: clips ? { [self] contribution, lane in clip(&contribution, shard, format(ofLane: lane)!.format) } : nil)
+      hook: { contribution, lane in
+        if clips { clip(&contribution, shard, format(ofLane: lane)!.format) }
+      })
   }
 
   /// The clipped estimator: no gradient where the master lies beyond its block's largest value.
