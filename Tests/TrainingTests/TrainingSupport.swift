@@ -51,7 +51,7 @@ enum Fixture {
   /// The model of the settings; the fixture's own where they name a path.
   static func configuration(of settings: RunConfiguration) throws -> ModelConfiguration {
     let mapping = try settings.model.config
-      ?? Fixture.settings("model: {config: \(model), tokenizer: none}\ndata: {train: [x]}\ntraining: {steps: 1}").model.config!
+      ?? Fixture.settings("model: {config: \(model), tokenizer: none}\ndata: {train: [x], context: 16}\ntraining: {steps: 1}").model.config!
     return try ModelConfiguration(json: Array(mapping.json.utf8), source: "test")
   }
 
