@@ -32,7 +32,7 @@ import Transformer
         settings, communicator: communicator, open: { try ModelSources.open($0) },
         report: { line in
           end.lines.append(line)
-          if line.hasPrefix("step: 2/") { kill(getpid(), signal) }
+          if line.hasPrefix("step: 2/") { raise(signal) }
         })
       end.outcome = try run.run(resume: .no)
       let summary = run.summary
