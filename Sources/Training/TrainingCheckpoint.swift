@@ -42,7 +42,9 @@ public struct TrainingCheckpoint: Sendable, Hashable {
 
   /// nil for temporaries, refused ones and all else.
   private static func step(ofName name: String) -> Int? {
-    guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(ofStep: step) else { return nil }
+    guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(ofStep: step) else {
+      return nil
+    }
     return step
   }
 
@@ -130,13 +132,16 @@ public struct TrainingCheckpoint: Sendable, Hashable {
   public static func isCheckpoint(_ path: String) -> Bool { FileBytes.exists(path + "/" + stateFile) }
 
   /// As `verify`, for a checkpoint that may have been copied under another name.
-  public static func verify(copyAt path: String) throws { try CheckpointState(path + "/" + stateFile).verifyFiles(in: path) }
+  public static func verify(copyAt path: String) throws {
+    try CheckpointState(path + "/" + stateFile).verifyFiles(in: path)
+  }
 
   /// Fills this rank's masters and moments; touches no other rank, publishes nothing.
   func restore(_ trainer: Trainer) throws {
     let folder = try HuggingFaceFolder(path)
     guard folder.configuration == trainer.model else {
-      throw ModelError(path, "the checkpoint is of another model than the run starts from now",
+      throw ModelError(
+        path, "the checkpoint is of another model than the run starts from now",
         hint: "Compare its config.json with that of model.path.")
     }
     let optimizer = try SafeTensorsFile(path + "/" + Self.optimizerFile)

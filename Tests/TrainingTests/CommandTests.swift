@@ -21,7 +21,8 @@ struct CommandTests {
       #expect(try job.end() == 0, "\(job.text)")
       #expect(job.text.contains("step: 6/6"))
       #expect(try place.metrics("on\(ranks)") == place.metrics("alone"), "losses on \(ranks) ranks")
-      #expect(place.names("on\(ranks)/anchor") == place.names("alone/anchor") && place.exists("alone/anchor/config.json"))
+      #expect(
+        place.names("on\(ranks)/anchor") == place.names("alone/anchor") && place.exists("alone/anchor/config.json"))
       var files = place.names("alone/anchor").map { "/anchor/" + $0 }
       files += ["model", "optimizer"].map { "/checkpoints/step-000006/\($0).safetensors" }
       for file in files {
@@ -33,7 +34,9 @@ struct CommandTests {
   @Test func refusalHasOneVoice() throws {
     let place = try RunPlace()
     try place.write(place.yaml("run"), "run.yaml")
-    for (override, words) in [("model.path=\(place("absent"))", "no such file or folder"), ("training.stepz=3", "steps")] {
+    for (override, words) in [
+      ("model.path=\(place("absent"))", "no such file or folder"), ("training.stepz=3", "steps"),
+    ] {
       let job = try Job(ranks: 3, ["train", "--config", place("run.yaml"), "--set", override])
       #expect(try job.end() == 1, "\(job.text)")
       #expect(job.text.split(separator: "\n").count { $0.hasPrefix("error: ") } == 1, "\(job.text)")
@@ -58,7 +61,9 @@ struct CommandTests {
   @Test func aKilledRankEndsTheJob() throws {
     let place = try RunPlace()
     try place.write(place.yaml("run"), "run.yaml")
-    let endless = ["train", "--config", place("run.yaml"), "--set", "training.steps=10000000", "--set", "checkpoint.every=2"]
+    let endless = [
+      "train", "--config", place("run.yaml"), "--set", "training.steps=10000000", "--set", "checkpoint.every=2",
+    ]
     let job = try Job(ranks: 3, endless)
     try job.waitForLine { $0.contains("saved checkpoint step-000002") }
     let ranks = Job.processes(named: "mfqat", below: job.process)
@@ -132,9 +137,10 @@ final class Job {
     child.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")  // 124 instead of a hang
     var line = ["--kill-after=5", "60"]
     if let ranks {
-      line += [Self.mpirun] + (geteuid() == 0 ? ["--allow-run-as-root"] : []) + [
-        "-n", "\(ranks)", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
-      ]
+      line +=
+        [Self.mpirun] + (geteuid() == 0 ? ["--allow-run-as-root"] : []) + [
+          "-n", "\(ranks)", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+        ]
     }
     child.arguments = line + [Self.mfqat] + arguments
     child.standardOutput = output
