@@ -14,7 +14,8 @@ enum AnchorOfRun {
     var export: AnchorExport?
     try communicator.onRoot {
       let anchor = try AnchorExport(
-        directory: path, format: format, scaleRule: trainer.weights.scaleRule, layout: trainer.weights.parameters.layout,
+        directory: path, format: format, scaleRule: trainer.weights.scaleRule,
+        layout: trainer.weights.parameters.layout,
         sidecars: origin.sidecars, metadata: metadata)
       export = anchor
       try trainer.weights.forEachQuantizedTensor(in: format) { spec, codes, scales in

@@ -33,7 +33,8 @@ extension Communicator {
     let first = try broadcast(Int64(texts.firstIndex { !$0.isEmpty } ?? 0))
     let text = try broadcast(Array((isRoot ? String(texts[Int(first)].dropFirst()) : "").utf8))
     let reason = failure ?? PeerFailure(description: "rank \(first): " + String(decoding: text, as: UTF8.self))
-    throw CollectiveFailure(underlying: (reason as? CollectiveFailure)?.underlying ?? reason, speaks: rank == Int(first))
+    throw CollectiveFailure(
+      underlying: (reason as? CollectiveFailure)?.underlying ?? reason, speaks: rank == Int(first))
   }
 
   /// Runs `work` on the root; if it throws, every rank throws.

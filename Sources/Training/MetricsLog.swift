@@ -33,7 +33,8 @@ final class MetricsLog {
         "update": Self.number(s.update), "communication": Self.number(record.traffic.seconds),
       ],
       "bytes_sent": [
-        "gradients": .integer(record.traffic.gradients.bytesSent), "weights": .integer(record.traffic.weights.bytesSent),
+        "gradients": .integer(record.traffic.gradients.bytesSent),
+        "weights": .integer(record.traffic.weights.bytesSent),
         "control": .integer(record.traffic.control.bytesSent),
       ],
     ])

@@ -20,7 +20,9 @@ public struct ModelOrigin {
       configuration = source.configuration
       sidecars = try source.travellingSidecars()
     } else {
-      guard let mapping = settings.config else { preconditionFailure("settings with neither model.path nor model.config") }
+      guard let mapping = settings.config else {
+        preconditionFailure("settings with neither model.path nor model.config")
+      }
       source = nil
       let json = Array(mapping.json.utf8), name = "model.config"
       configuration = try ModelConfiguration(json: json, source: name)
@@ -33,7 +35,8 @@ public struct ModelOrigin {
       sidecars.append((tokenizerName, try FileBytes.read(tokenizerPath)))
     }
     guard let tokenizer = sidecars.first(where: { $0.name == tokenizerName }) else {
-      throw ModelError(settings.path ?? "model.config", "there is no \(tokenizerName)",
+      throw ModelError(
+        settings.path ?? "model.config", "there is no \(tokenizerName)",
         hint: "Name a folder that holds one with model.tokenizer.")
     }
     self.tokenizer = (tokenizerPath, tokenizer.bytes)

@@ -31,14 +31,16 @@ struct RunDirectory {
     let held = FileBytes.names(in: path)
     guard let first = held.first else { return }
     throw RunDirectoryError(
-      path: path, problem: "the folder exists and holds \(first)" + (held.count > 1 ? " and \(held.count - 1) more" : ""),
+      path: path,
+      problem: "the folder exists and holds \(first)" + (held.count > 1 ? " and \(held.count - 1) more" : ""),
       hint: "Continue that run with --resume auto, or choose another folder with --set logging.directory=…")
   }
 
   /// Refuses a folder that is neither vacant nor that of a run that was stopped before its first checkpoint.
   func requireNothingToLose() throws(RunDirectoryError) {
     guard FileBytes.exists(configuration) else { return try requireVacant() }
-    let kept = FileBytes.names(in: checkpoints).map { "checkpoints/" + $0 } + (FileBytes.exists(anchor) ? ["anchor"] : [])
+    let kept =
+      FileBytes.names(in: checkpoints).map { "checkpoints/" + $0 } + (FileBytes.exists(anchor) ? ["anchor"] : [])
     guard let first = kept.first else { return }
     throw RunDirectoryError(
       path: path, problem: "the run has no checkpoint that can be used, but \(first)",
@@ -111,11 +113,12 @@ struct RunDirectoryError: Error, CustomStringConvertible {
   /// What the operating system refused.
   init(path: String, cannot operation: String, _ code: Int32) {
     let reason = unsafe String(cString: strerror(code))
-    let hint = switch code {
-    case ENOSPC, EDQUOT: "Free space there or choose another folder with --set logging.directory=…"
-    case EACCES, EPERM, EROFS: "Check the permissions of the folder."
-    default: "Check the path."
-    }
+    let hint =
+      switch code {
+      case ENOSPC, EDQUOT: "Free space there, or choose another folder with --set logging.directory=…"
+      case EACCES, EPERM, EROFS: "Check the permissions of the folder."
+      default: "Check the path."
+      }
     self.init(path: path, problem: "cannot \(operation): \(reason) (errno \(code))", hint: hint)
   }
 

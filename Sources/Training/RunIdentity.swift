@@ -63,9 +63,11 @@ enum ResolvedSettings {
       guard let colon = body.firstIndex(of: ":") else { continue }
       while let last = path.last, last.indent >= indent { path.removeLast() }
       path.append((indent, body[..<colon]))
-      entries.append((
-        path.map { String($0.key) }.joined(separator: "."),
-        String(body[body.index(after: colon)...].drop { $0 == " " })))
+      entries.append(
+        (
+          path.map { String($0.key) }.joined(separator: "."),
+          String(body[body.index(after: colon)...].drop { $0 == " " })
+        ))
     }
     return entries
   }

@@ -16,7 +16,8 @@ struct RunInput {
     let context = settings.data.context
     let origin = try ModelOrigin(settings.model, open: open)
     guard context <= origin.configuration.maximumPositions else {
-      throw ModelError(settings.model.path ?? "model.config",
+      throw ModelError(
+        settings.model.path ?? "model.config",
         "data.context is \(context), the model has max_position_embeddings \(origin.configuration.maximumPositions)",
         hint: "Use a shorter context, or change config.json of the model.")
     }
@@ -28,7 +29,8 @@ struct RunInput {
     }
     self.origin = origin
     tokens = try read(settings.data.train)
-    validation = settings.data.validation.isEmpty || settings.logging.validateEvery == 0
+    validation =
+      settings.data.validation.isEmpty || settings.logging.validateEvery == 0
       ? nil : try read(settings.data.validation)
     let configuration = origin.sidecars.first { $0.name == HuggingFaceFolder.configurationFile }?.bytes ?? []
     identity = [

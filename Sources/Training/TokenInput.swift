@@ -26,7 +26,8 @@ extension TokenStream {
     }
     let rows = Int32(clamping: model.vocabularySize)
     if let position = (0..<stream.count).first(where: { stream[$0] < 0 || stream[$0] >= rows }) {
-      throw ModelError(tokenizer.source,
+      throw ModelError(
+        tokenizer.source,
         "token \(stream[position]) of \(paths.joined(separator: ", ")) is beyond the vocabulary of the model, which has \(rows)",
         hint: "The tokenizer belongs to another model.")
     }

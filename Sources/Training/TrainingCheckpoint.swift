@@ -42,7 +42,9 @@ public struct TrainingCheckpoint: Sendable, Hashable {
 
   /// nil for temporaries, refused ones and all else.
   private static func step(ofName name: String) -> Int? {
-    guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(ofStep: step) else { return nil }
+    guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(ofStep: step) else {
+      return nil
+    }
     return step
   }
 
@@ -119,28 +121,27 @@ public struct TrainingCheckpoint: Sendable, Hashable {
         "resume", path: path + "/" + Self.stateFile, expected: "step \(step)", found: "step \(state.step)",
         hint: "The folder was renamed: use another checkpoint")
     }
-    for (name, hash) in state.files.members {
-      let found = try ContentHash.ofFile(path + "/" + name).description
-      guard hash.string == found else {
-        throw CheckpointError(
-          "verify", path: path + "/" + name, expected: "XXH3-128 \(hash.string ?? "?")", found: found,
-          hint: "The file has changed since it was written: use another checkpoint")
-      }
-    }
+    try state.verifyFiles(in: path)
     return state
   }
+
+  /// Reads everything: throws for the first file that is not as it was written.
+  public func verify() throws { try verified() }
 
   /// Whether the folder at `path` is a training checkpoint, of whatever name.
   public static func isCheckpoint(_ path: String) -> Bool { FileBytes.exists(path + "/" + stateFile) }
 
-  /// Reads everything: throws for the first file that is not as it was written.
-  public func verify() throws { try verified() }
+  /// As `verify`, for a checkpoint that may have been copied under another name.
+  public static func verify(copyAt path: String) throws {
+    try CheckpointState(path + "/" + stateFile).verifyFiles(in: path)
+  }
 
   /// Fills this rank's masters and moments; touches no other rank, publishes nothing.
   func restore(_ trainer: Trainer) throws {
     let folder = try HuggingFaceFolder(path)
     guard folder.configuration == trainer.model else {
-      throw ModelError(path, "the checkpoint is of another model than the run starts from now",
+      throw ModelError(
+        path, "the checkpoint is of another model than the run starts from now",
         hint: "Compare its config.json with that of model.path.")
     }
     let optimizer = try SafeTensorsFile(path + "/" + Self.optimizerFile)
@@ -198,6 +199,17 @@ struct CheckpointState {
     self.init(
       step: step, ranks: ranks, identity: RunIdentity(settings: settings, text: text, arithmetic: arithmetic),
       files: files)
+  }
+
+  func verifyFiles(in folder: String) throws {
+    for (name, hash) in files.members {
+      let found = try ContentHash.ofFile(folder + "/" + name).description
+      guard hash.string == found else {
+        throw CheckpointError(
+          "verify", path: folder + "/" + name, expected: "XXH3-128 \(hash.string ?? "?")", found: found,
+          hint: "The file has changed since it was written: use another checkpoint")
+      }
+    }
   }
 
   var json: JSONValue {

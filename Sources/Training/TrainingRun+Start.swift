@@ -75,8 +75,9 @@ extension TrainingRun {
   private func resumeFrom(_ path: String) throws -> Int? {
     let found = try communicator.fromRoot {
       // A link, like `latest`, means what it points to.
-      guard let checkpoint = TrainingCheckpoint(path: path)
-        ?? RunDirectory.realPath(path).flatMap({ TrainingCheckpoint(path: $0) })
+      guard
+        let checkpoint = TrainingCheckpoint(path: path)
+          ?? RunDirectory.realPath(path).flatMap({ TrainingCheckpoint(path: $0) })
       else {
         throw RunDirectoryError(
           path: path, problem: "not a checkpoint", hint: "Name a folder like checkpoints/step-000500.")
@@ -112,8 +113,9 @@ extension TrainingRun {
       return before.arithmetic == identity.arithmetic ? "" : before.arithmetic
     }
     if !note.isEmpty {
-      report("the checkpoint was computed with \(note), this run goes on with \(identity.arithmetic): last bits may differ "
-        + "from those of an uninterrupted run")
+      report(
+        "the checkpoint was computed with \(note), this run goes on with \(identity.arithmetic): last bits may differ "
+          + "from those of an uninterrupted run")
     }
     try communicator.onEveryRank {
       try checkpoint.restore(trainer)

@@ -61,7 +61,8 @@ public final class TrainingRun {
 
     let input = try communicator.onEveryRank { try RunInput(settings, open: open) }
     try communicator.requireSame(
-      input.identity, what: "the model or text", hint: "All ranks must read the same files, as from a shared file system.")
+      input.identity, what: "the model or text",
+      hint: "All ranks must read the same files, as from a shared file system.")
     let (trainer, validation) = try communicator.onEveryRank {
       let trainer = try Trainer(
         settings, model: input.origin.configuration, tokens: input.tokens, communicator: communicator)

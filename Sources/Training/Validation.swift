@@ -30,7 +30,8 @@ final class Validation {
       trainer.model, sequences: 1, length: context, purpose: .inference, activationFormat: trainer.plan.activations,
       in: trainer.memory.validation)
     sum = OrderedSum(slots: windows, on: communicator, in: trainer.memory.validation)
-    rounded = trainer.schedule == nil && !settings.quantization.formatsToEvaluate.isEmpty
+    rounded =
+      trainer.schedule == nil && !settings.quantization.formatsToEvaluate.isEmpty
       ? Set(try settings.quantization.selection.resolve(trainer.weights.parameters.layout.names).quantized) : []
   }
 
@@ -92,7 +93,8 @@ extension Trainer {
     let layout = weights.parameters.layout
     let names = Set(try quantization.selection.resolve(layout.names).quantized)
     if let vector = layout.all.first(where: { names.contains($0.spec.name) && $0.spec.shape.count != 2 }) {
-      throw ModelError("quantization.include", "'\(vector.spec.name)' is a vector and cannot be quantized",
+      throw ModelError(
+        "quantization.include", "'\(vector.spec.name)' is a vector and cannot be quantized",
         hint: "Blocks run along the rows of matrices: exclude it.")
     }
   }

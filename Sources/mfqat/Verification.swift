@@ -3,6 +3,7 @@ import Kernels
 import Reports
 import Tensors
 import Text
+import Training
 import Transformer
 
 /// What `verify` found out about one thing.
@@ -80,8 +81,14 @@ struct Verification {
         done += 4 * spec.count
         progress(done, total)
       }
-      result.summary = "model folder, \(layout.all.count) tensors, \(Figures.grouped(layout.elementCount)) parameters: "
-        + "structure and shapes hold, every weight is finite (safetensors has no checksums)"
+      let sizes = "\(layout.all.count) tensors, \(Figures.grouped(layout.elementCount)) parameters"
+      if TrainingCheckpoint.isCheckpoint(path) {
+        try TrainingCheckpoint.verify(copyAt: path)
+        result.summary = "training checkpoint, \(sizes): every checksum holds, every weight is finite"
+      } else {
+        result.summary = "model folder, \(sizes): structure and shapes hold, every weight is finite "
+          + "(safetensors has no checksums)"
+      }
     }
     return result
   }

@@ -114,9 +114,12 @@ import Transformer
   @Test func fewerRowsThanTokensIsNoErrorWhereNoneIsUsed() throws {
     let place = try RunPlace(vocabulary: 240)
     try place.write(String(repeating: "AB CD!", count: 80), "plain.txt")
-    try Runs.finish(place.settings("run", [
-      "data.train=[\(place("plain.txt"))]", "data.validation=[\(place("plain.txt"))]", "training.steps=1",
-    ]))
+    try Runs.finish(
+      place.settings(
+        "run",
+        [
+          "data.train=[\(place("plain.txt"))]", "data.validation=[\(place("plain.txt"))]", "training.steps=1",
+        ]))
   }
 
   @Test func tokenFileOfAnotherTokenizerAndDamagedTokenFile() throws {
@@ -192,7 +195,8 @@ import Transformer
     let ends = try Runs.ends(ranks: 3) { $0 == 1 ? other : settings }
     #expect(ends.allSatisfy { $0.isCollective } && ends.count { $0.speaks } == 1)
     for end in ends {
-      #expect(end.error!.contains("rank 1: the configuration differs from rank 0: training.learning_rate is 0.01"), "\(end)")
+      #expect(
+        end.error!.contains("rank 1: the configuration differs from rank 0: training.learning_rate is 0.01"), "\(end)")
       #expect(end.error!.contains("--set"))
     }
     #expect(!place.exists("run"))
@@ -247,7 +251,9 @@ import Transformer
   @Test func severalFailuresAndOneVoice() throws {
     let ends = try Communicator.onThreads(3) { communicator -> (String, Bool) in
       do {
-        try communicator.onEveryRank { if communicator.rank > 0 { throw ModelError("rank\(communicator.rank)", "fails") } }
+        try communicator.onEveryRank {
+          if communicator.rank > 0 { throw ModelError("rank\(communicator.rank)", "fails") }
+        }
         return ("", false)
       } catch let failure as CollectiveFailure {
         return ("\(failure)", failure.speaks)

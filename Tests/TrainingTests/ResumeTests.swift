@@ -107,7 +107,8 @@ import Training
     for step in ["3", "6"] { try place.damage("run/checkpoints/step-00000\(step)/model.safetensors") }
     for _ in 0..<2 {  // the second try says the same
       try Runs.expectRefusal(
-        "none of 2 checkpoints", "step-000006/model.safetensors", "XXH3-128", ranks: 2, resume: .newest, of: place.settings())
+        "none of 2 checkpoints", "step-000006/model.safetensors", "XXH3-128", ranks: 2, resume: .newest,
+        of: place.settings())
     }
     #expect(place.names("run/checkpoints") == ["step-000003", "step-000006"])
   }
@@ -142,7 +143,8 @@ import Training
     try Runs.finish(place.settings("third"), resume: .from(place("run/checkpoints/step-000006")))
     #expect(place.names("third/checkpoints") == ["step-000006"] && place.exists("third/anchor"))
 
-    try Runs.expectRefusal("exists and holds", resume: .from(place("run/checkpoints/step-000003")), of: place.settings("other"))
+    try Runs.expectRefusal(
+      "exists and holds", resume: .from(place("run/checkpoints/step-000003")), of: place.settings("other"))
     try Runs.expectRefusal("not a checkpoint", resume: .from(place("model")), of: place.settings("fourth"))
     try Runs.expectRefusal("training.json", resume: .from(place("nowhere/step-000003")), of: place.settings("fourth"))
     #expect(!place.exists("fourth"), "a refusal makes no folder")
@@ -183,7 +185,8 @@ import Training
       try Files.move(
         place("run/checkpoints/step-00000\(step)"), to: place("run/checkpoints/step-00000\(step).corrupt"))
     }
-    try Runs.expectRefusal("no checkpoint that can be used", "step-000003.corrupt", resume: .newest, of: place.settings())
+    try Runs.expectRefusal(
+      "no checkpoint that can be used", "step-000003.corrupt", resume: .newest, of: place.settings())
   }
 
   @Test func finishedRunOnlyMissesItsAnchor() throws {
@@ -221,6 +224,19 @@ import Training
     try Runs.expectRefusal("training text", "tokens", resume: .newest, of: place.settings())
   }
 
+  /// On another processor the run goes on, and says what that can mean.
+  @Test func otherKernelsAreSaidOnce() throws {
+    let place = try RunPlace()
+    try Runs.finish(place.settings())
+    try place.crash("run", after: 3)
+    let file = "run/checkpoints/step-000003/training.json"
+    let state = try place.text(file)
+    try place.write(
+      state.replacing(#""arithmetic": "kernels "#, with: #""arithmetic": "kernels of another machine, "#), file)
+    let lines = try Runs.finish(place.settings(), ranks: 2, resume: .newest)
+    #expect(lines.count { $0.contains("was computed with kernels of another machine") } == 1, "\(lines)")
+  }
+
   @Test func whatDecidesNoNumberMayChange() throws {
     let place = try RunPlace()
     try Runs.finish(place.settings("whole"))
@@ -228,10 +244,13 @@ import Training
     try place.crash("run", after: 3)
     try Files.move(place("train.txt"), to: place("moved.txt"))
     try Runs.finish(
-      place.settings("run", [
-        "logging.every=2", "logging.validate_every=0", "checkpoint.every=0", "checkpoint.keep=1", "checkpoint.anchor=false",
-        "data.train=[\(place("moved.txt"))]",
-      ]), resume: .newest)
+      place.settings(
+        "run",
+        [
+          "logging.every=2", "logging.validate_every=0", "checkpoint.every=0", "checkpoint.keep=1",
+          "checkpoint.anchor=false",
+          "data.train=[\(place("moved.txt"))]",
+        ]), resume: .newest)
     #expect(!place.exists("run/anchor"))
     #expect(place.names("run/checkpoints") == ["step-000006"])
     let file = "/checkpoints/step-000006/model.safetensors"

@@ -11,7 +11,9 @@ import Transformer
   /// The rate is so large that the first update ruins the model: the second step is not finite.
   @Test(arguments: [1, 3]) func lossThatIsNotFinite(ranks: Int) throws {
     let place = try RunPlace()
-    let overrides = ["training.learning_rate=1.0e30", "training.warmup_steps=0", "checkpoint.every=0", "training.decay=constant"]
+    let overrides = [
+      "training.learning_rate=1.0e30", "training.warmup_steps=0", "checkpoint.every=0", "training.decay=constant",
+    ]
     let settings = try place.settings("run", overrides)
     let ends = try Runs.ends(ranks: ranks) { _ in settings }
     let failed = try #require(ends[0].notFiniteStep ?? ends.compactMap(\.notFiniteStep).first, "\(ends)")
@@ -60,7 +62,8 @@ import Transformer
     let run = try RunPlace(at: disk.path + "/place")
     try run.remove("model")
     // A checkpoint takes about 0.9 MiB: there is room for two.
-    let settings = try place.settings("run", ["logging.directory=\(run("run"))", "checkpoint.every=1", "logging.validate_every=0"])
+    let settings = try place.settings(
+      "run", ["logging.directory=\(run("run"))", "checkpoint.every=1", "logging.validate_every=0"])
     let ends = try Runs.ends(ranks: ranks) { _ in settings }
     #expect(ends.allSatisfy { $0.isCollective } && ends.count { $0.speaks } == 1, "\(ends)")
     let text = try #require(ends[0].error)
@@ -73,14 +76,20 @@ import Transformer
     // With room again the run goes on to the same end.
     try run.remove("run/checkpoints/step-000001")
     try Runs.finish(
-      place.settings("run", ["logging.directory=\(run("run"))", "checkpoint.every=0", "checkpoint.anchor=false", "logging.validate_every=0"]),
+      place.settings(
+        "run",
+        [
+          "logging.directory=\(run("run"))", "checkpoint.every=0", "checkpoint.anchor=false",
+          "logging.validate_every=0",
+        ]),
       resume: .newest)
     try Runs.finish(place.settings("whole"))
     let file = "/checkpoints/step-000006/model.safetensors"
     #expect(try run.bytes("run" + file) == place.bytes("whole" + file))
   }
 
-  @Test(.enabled(if: SmallDisk.isAvailable, "\(SmallDisk.absence)")) func fullDiskForTheAnchorAndForTheMetrics() throws {
+  @Test(.enabled(if: SmallDisk.isAvailable, "\(SmallDisk.absence)")) func fullDiskForTheAnchorAndForTheMetrics() throws
+  {
     let place = try RunPlace()
     for ballast in [Int](stride(from: 0, to: 260, by: 20)) {
       let disk = try SmallDisk(mebibytes: 1)

@@ -18,8 +18,11 @@ import Transformer
     let metrics = try place.metrics("on1")
     #expect(metrics.count == 6 + 2 * 2, "a line a step, and one a validation and format: \(metrics)")
     let checkpoint = place.names("on1/checkpoints/step-000006"), anchor = place.names("on1/anchor")
-    #expect(checkpoint == ["config.json", "generation_config.json", "model.safetensors", "optimizer.safetensors",
-                           "tokenizer.json", "training.json"])
+    #expect(
+      checkpoint == [
+        "config.json", "generation_config.json", "model.safetensors", "optimizer.safetensors",
+        "tokenizer.json", "training.json",
+      ])
     #expect(anchor.contains("config.json") && anchor.contains("tokenizer.json"))
     for ranks in 2...4 {
       #expect(try place.metrics("on\(ranks)") == metrics)
@@ -46,7 +49,8 @@ import Transformer
   @Test(arguments: [("[mxint2, mxint4, mxint8]", "[mxint8, mxint3]"), ("[mxfp4, mxfp8_e4m3]", "[mxfp6_e2m3]")])
   func anchorIsTheRoundedMastersAndWhatTrainingSaw(formats: String, evaluated: String) throws {
     let place = try RunPlace()
-    let settings = try place.settings("run", ["quantization.formats=\(formats)", "quantization.evaluate_formats=\(evaluated)"])
+    let settings = try place.settings(
+      "run", ["quantization.formats=\(formats)", "quantization.evaluate_formats=\(evaluated)"])
     try Runs.finish(settings, ranks: 3)
     let masters = try SafeTensorsFile(place("run/checkpoints/step-000006/model.safetensors"))
     let model = try AnchorModel(place("run/anchor"))
@@ -105,7 +109,8 @@ import Transformer
     let settings = try place.settings()
     let model = place("run/anchor")
     let same = try Communicator.onThreads(2) { communicator in
-      let run = try TrainingRun(settings, communicator: communicator, open: { try ModelSources.open($0) }, report: { _ in })
+      let run = try TrainingRun(
+        settings, communicator: communicator, open: { try ModelSources.open($0) }, report: { _ in })
       try run.run(resume: .no)
       let anchor = try AnchorModel(model)
       let cut = Parameters(anchor.configuration, in: Arena("test"))
@@ -152,10 +157,13 @@ import Transformer
     let place = try RunPlace()
     try Runs.finish(place.settings("first", ["quantization.formats=[mxint8]"]))
     // A rate too small to change anything but zeros: what is saved after a step is what was loaded.
-    try Runs.finish(place.settings("second", [
-      "model.path=\(place("first/anchor"))", "training.steps=1", "training.learning_rate=1.0e-30",
-      "training.weight_decay=0",
-    ]), ranks: 2)
+    try Runs.finish(
+      place.settings(
+        "second",
+        [
+          "model.path=\(place("first/anchor"))", "training.steps=1", "training.learning_rate=1.0e-30",
+          "training.weight_decay=0",
+        ]), ranks: 2)
     let anchor = try AnchorModel(place("first/anchor"))
     let masters = try SafeTensorsFile(place("second/checkpoints/step-000001/model.safetensors"))
     for (_, spec) in anchor.layout.all {
@@ -184,7 +192,8 @@ import Transformer
     let folder = try HuggingFaceFolder(place("run/checkpoints/step-000006"))
     #expect(try place.text("run/checkpoints/step-000006/config.json").contains("\"torch_dtype\": \"float32\""))
     #expect(folder.configuration.hiddenSize == 64)
-    #expect(try place.bytes("run/latest/model.safetensors") == place.bytes("run/checkpoints/step-000006/model.safetensors"))
+    #expect(
+      try place.bytes("run/latest/model.safetensors") == place.bytes("run/checkpoints/step-000006/model.safetensors"))
     try TrainingCheckpoint(path: place("run/checkpoints/step-000006"))?.verify()
     for file in ["config.resolved.yaml", "environment.json"] { #expect(place.exists("run/" + file)) }
     #expect(try RunConfiguration(contentsOf: place("run/config.resolved.yaml")) == place.settings().resolved)

@@ -14,7 +14,8 @@ final class RunPlace: Sendable {
   let path: String
 
   /// - Parameter path: where to make it; a temporary folder unless given.
-  init(vocabulary: Int = 264, at path: String? = nil, edit: (inout [Float], ParameterSpec) -> Void = { _, _ in }) throws {
+  init(vocabulary: Int = 264, at path: String? = nil, edit: (inout [Float], ParameterSpec) -> Void = { _, _ in }) throws
+  {
     self.path = path ?? FileManager.default.temporaryDirectory.path + "/run-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: self("model"), withIntermediateDirectories: true)
     try write(Self.configuration(vocabulary: vocabulary), "model/config.json")
@@ -131,13 +132,14 @@ final class RunPlace: Sendable {
 
   /// Settings of a model that is made from its configuration alone.
   func pretraining(_ directory: String, _ overrides: [String] = []) throws -> RunConfiguration {
-    try RunConfiguration(yaml: """
-      model: {config: \(Self.configuration(vocabulary: 264)), tokenizer: \(self("model"))}
-      data: {train: [\(self("train.txt"))], context: 16}
-      training: {steps: 6, batch: 12, lanes: 12, learning_rate: 3.0e-3, warmup_steps: 1, seed: 7}
-      checkpoint: {every: 3, keep: 9}
-      logging: {directory: \(self(directory))}
-      """, file: "test.yaml", overrides: overrides)
+    try RunConfiguration(
+      yaml: """
+        model: {config: \(Self.configuration(vocabulary: 264)), tokenizer: \(self("model"))}
+        data: {train: [\(self("train.txt"))], context: 16}
+        training: {steps: 6, batch: 12, lanes: 12, learning_rate: 3.0e-3, warmup_steps: 1, seed: 7}
+        checkpoint: {every: 3, keep: 9}
+        logging: {directory: \(self(directory))}
+        """, file: "test.yaml", overrides: overrides)
   }
 
   /// What a run leaves that is killed while it writes the line of `step` + 1, its newest checkpoint being of `step`: a

@@ -10,9 +10,17 @@ import Transformer
 /// SIGUSR1, SIGTERM and SIGINT end a run after the step in progress, with a checkpoint. In a process of its own: the
 /// flag is the process's, and other suites train in this one.
 @Suite struct SignalTests {
-  @Test func userSignal() async { await #expect(processExitsWith: .success) { try SignalTests.stops(at: SIGUSR1, "SIGUSR1") } }
-  @Test func termination() async { await #expect(processExitsWith: .success) { try SignalTests.stops(at: SIGTERM, "SIGTERM") } }
-  @Test func interrupt() async { await #expect(processExitsWith: .success) { try SignalTests.stops(at: SIGINT, "SIGINT") } }
+  @Test func userSignal() async {
+    await #expect(processExitsWith: .success) { try SignalTests.stops(at: SIGUSR1, "SIGUSR1") }
+  }
+
+  @Test func termination() async {
+    await #expect(processExitsWith: .success) { try SignalTests.stops(at: SIGTERM, "SIGTERM") }
+  }
+
+  @Test func interrupt() async {
+    await #expect(processExitsWith: .success) { try SignalTests.stops(at: SIGINT, "SIGINT") }
+  }
 
   struct Failed: Error, CustomStringConvertible { let description: String }
 
@@ -32,7 +40,7 @@ import Transformer
         settings, communicator: communicator, open: { try ModelSources.open($0) },
         report: { line in
           end.lines.append(line)
-          if line.hasPrefix("step: 2/") { kill(getpid(), signal) }
+          if line.hasPrefix("step: 2/") { raise(signal) }
         })
       end.outcome = try run.run(resume: .no)
       let summary = run.summary
@@ -51,7 +59,8 @@ import Transformer
     // What the process did on signals before, it does again.
     var after = sigaction()
     unsafe sigaction(signal, nil, &after)
-    let same = unsafe unsafeBitCast(before.__sigaction_handler, to: Int.self)
+    let same =
+      unsafe unsafeBitCast(before.__sigaction_handler, to: Int.self)
       == unsafeBitCast(after.__sigaction_handler, to: Int.self)
     try require(same, "the handler is still installed")
 
@@ -60,8 +69,11 @@ import Transformer
       let ends = try Runs.ends(ranks: 1, resume: resume) { _ in try place.settings(directory) }
       try require(ends[0].outcome == .finished, "\(ends)")
     }
-    for file in ["checkpoints/step-000006/model.safetensors", "checkpoints/step-000006/optimizer.safetensors", "metrics"] {
-      let same = file == "metrics"
+    for file in [
+      "checkpoints/step-000006/model.safetensors", "checkpoints/step-000006/optimizer.safetensors", "metrics",
+    ] {
+      let same =
+        file == "metrics"
         ? try place.metrics("run") == place.metrics("whole")
         : try place.bytes("run/" + file) == place.bytes("whole/" + file)
       try require(same, "\(file) differs from the uninterrupted run")
