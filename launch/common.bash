@@ -3,7 +3,6 @@
 
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
-# shellcheck disable=SC2034  # for those who source this
 repository=$PWD
 
 # Says something to the person at the terminal. Results go to standard output, everything else here.
@@ -23,11 +22,15 @@ help() { sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; }
 # A path as the caller meant it.
 absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1" ;; esac }
 
-# Shows a command and runs it.
+# Shows a command, as one would type it in the repository, and runs it.
 run() {
-  printf '+' >&2
-  printf ' %q' "$@" >&2
-  printf '\n' >&2
+  local word shown=+
+  for word in "$@"; do
+    word=${word#"$repository"/}
+    [[ $word =~ ^[A-Za-z0-9_./,:=+-]+$ ]] || word=${word@Q}
+    shown+=" $word"
+  done
+  say "$shown"
   "$@"
 }
 
