@@ -129,7 +129,14 @@ public struct TrainingCheckpoint: Sendable, Hashable {
   public func verify() throws { try verified() }
 
   /// Whether the folder at `path` is a training checkpoint, of whatever name.
-  public static func isCheckpoint(_ path: String) -> Bool { FileBytes.exists(path + "/" + stateFile) }
+  ///
+  /// Other tools keep a `training.json` of their own beside a model: ours stands with the optimizer's state, or lists files.
+  public static func isCheckpoint(_ path: String) -> Bool {
+    let state = path + "/" + stateFile
+    guard FileBytes.exists(state) else { return false }
+    if FileBytes.exists(path + "/" + optimizerFile) { return true }
+    return (try? JSONScanner.parse(file: state))?["files"]?.object != nil
+  }
 
   /// As `verify`, for a checkpoint that may have been copied under another name.
   public static func verify(copyAt path: String) throws {
