@@ -73,6 +73,13 @@ let package = Package(
         "Settings", "Training", "Conversion", "Evaluation", "Reports", argumentParser,
       ],
       swiftSettings: house),
+    .executableTarget(
+      name: "mfqat-bench",
+      dependencies: [
+        "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+        "Settings", "Training", argumentParser,
+      ],
+      swiftSettings: house),
 
     // Tests.
     .target(name: "CTestHooks", path: "Tests/CTestHooks"),
@@ -96,6 +103,8 @@ let package = Package(
       "ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("EvaluationTests", of: ["Evaluation", "Transformer", "Text", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["TestSupport"], exclude: ["Snapshots"], swiftSettings: house),
     tests("ArchitectureTests", of: []),
   ],
   swiftLanguageModes: [.v6]

@@ -41,7 +41,7 @@ public final class ExactReducer {
   ///     it. It runs on the owner, in lane order, and must depend on nothing but contribution, rows and lane.
   public func reduce(
     _ gradient: inout Tensor, round: Int, of unit: RowShards, into sum: inout Tensor, overwrite: Bool,
-    weight: Float = 1, hook: ((_ contribution: inout Tensor, _ lane: Int) -> Void)? = nil
+    weight: Float = 1, hook: (_ contribution: inout Tensor, _ lane: Int) -> Void = { _, _ in }
   ) throws(CommunicationError) {
     staging.check(unit, on: communicator)
     let rank = communicator.rank
@@ -91,9 +91,9 @@ public final class ExactReducer {
 
   private func add(
     _ contribution: inout Tensor, lane: Int, to sum: inout Tensor, overwrite: Bool, weight: Float,
-    hook: ((inout Tensor, Int) -> Void)?
+    hook: (inout Tensor, Int) -> Void
   ) {
-    hook?(&contribution, lane)
+    hook(&contribution, lane)
     if weight != 1 { contribution.multiply(by: weight) }
     if overwrite { sum.copy(from: contribution) } else { sum.accumulate(contribution) }
   }

@@ -28,15 +28,20 @@ extension BLAS {
     return variable(coreVariable) == nil ? .fits : .setOutside
   }
 
-  /// Starts the program once more with OpenBLAS's AVX-512 kernel, if this processor has AVX-512 (f, dq, bw, vl), OpenBLAS
-  /// chose another kernel and nobody set `OPENBLAS_CORETYPE`. Returns otherwise; call it before anything else, MPI included.
+  /// Starts the program once more with OpenBLAS's AVX-512 kernel, if this processor has AVX-512 (f, dq, bw, vl),
+  /// OpenBLAS chose another kernel and nobody set `OPENBLAS_CORETYPE`. Returns otherwise; call it before anything else,
+  /// MPI included.
   ///
   /// The process keeps its id, its descriptors and its arguments. The variable is also the guard: it is set before the
   /// restart, so there is only one.
   ///
-  /// - Parameter arguments: of the process, its name first.
-  public static func useFastestKernel(arguments: [String]) {
-    guard allowsFasterKernel, variable(coreVariable) == nil, let program = executablePath else { return }
+  /// - Parameters:
+  ///   - arguments: of the process, its name first.
+  ///   - evenIfPinned: also where `OPENBLAS_CORETYPE` asks for a slower kernel, as hosts and containers do that set it for
+  ///     all programs alike.
+  public static func useFastestKernel(arguments: [String], evenIfPinned: Bool = false) {
+    let pin = variable(coreVariable)
+    guard allowsFasterKernel, pin == nil || evenIfPinned && pin != fastCore, let program = executablePath else { return }
     unsafe setenv(replacedVariable, coreName, 1)
     unsafe setenv(coreVariable, fastCore, 1)
     // One thread from the start: the library would otherwise make a pool that is never used.
@@ -46,7 +51,7 @@ extension BLAS {
     // Sound: the array ends with nil and its strings are never freed; execv only returns on failure.
     _ = unsafe execv(program, copies)
     // It could not be started: go on as we are. `doctor` shows the slow kernel.
-    unsafe unsetenv(coreVariable)
+    if let pin { unsafe setenv(coreVariable, pin, 1) } else { unsafe unsetenv(coreVariable) }
     unsafe unsetenv(replacedVariable)
     for unsafe copy in unsafe copies { unsafe free(copy) }
   }

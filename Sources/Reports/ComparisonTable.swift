@@ -43,7 +43,8 @@ public struct ComparisonTable: Sendable {
     let notes = columns.map { column in
       let record = column.record
       let texts = record.text.map { $0.split(separator: "/").last.map(String.init) ?? $0 }.joined(separator: ", ")
-      return "Perplexity on \(texts), \(Figures.grouped(record.tokensScored)) tokens scored in windows of \(record.context)."
+      let scored = Figures.grouped(record.tokensScored)
+      return "Perplexity on \(texts), \(scored) tokens scored in windows of \(record.context)."
     }
     guard let first = notes.first, notes.contains(where: { $0 != first }) else { return notes.first ?? "" }
     return zip(columns, notes).map { "\($0.title): \($1)" }.joined(separator: "\n")

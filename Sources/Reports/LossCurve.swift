@@ -57,7 +57,8 @@ public struct LossCurve: Sendable {
     }
     svg += "<line x1=\"64\" y1=\"372\" x2=\"784\" y2=\"372\" stroke=\"#555555\"/>\n"
     svg += "<text x=\"424\" y=\"411\" text-anchor=\"middle\">step</text>\n"
-    return svg + "<text x=\"16\" y=\"206\" text-anchor=\"middle\" transform=\"rotate(-90 16 206)\">loss, nats a token</text>\n"
+    return svg + "<text x=\"16\" y=\"206\" text-anchor=\"middle\" transform=\"rotate(-90 16 206)\">"
+      + "loss, nats a token</text>\n"
   }
 
   private func line(_ name: String, _ color: String, _ x: AxisScale, _ y: AxisScale) -> String {
@@ -70,7 +71,8 @@ public struct LossCurve: Sendable {
         return "<circle cx=\"\(xy[0])\" cy=\"\(xy[1])\" r=\"2\" fill=\"\(color)\"/>\n"
       } ?? ""
     }
-    return "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"1.3\" points=\"\(points.joined(separator: " "))\"/>\n"
+    return "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"1.3\" "
+      + "points=\"\(points.joined(separator: " "))\"/>\n"
   }
 
   private func dots(_ name: String, _ color: String, _ x: AxisScale, _ y: AxisScale) -> String {
@@ -87,8 +89,13 @@ public struct LossCurve: Sendable {
       + "<text x=\"666\" y=\"\(y)\" dy=\"4\">\(Self.escaped(name))</text>\n"
   }
 
-  private static func horizontal(_ value: Double, _ x: AxisScale) -> Double { left + x.position(value) * (right - left) }
-  private static func vertical(_ value: Double, _ y: AxisScale) -> Double { bottom - y.position(value) * (bottom - top) }
+  private static func horizontal(_ value: Double, _ x: AxisScale) -> Double {
+    left + x.position(value) * (right - left)
+  }
+
+  private static func vertical(_ value: Double, _ y: AxisScale) -> Double {
+    bottom - y.position(value) * (bottom - top)
+  }
 
   private static func escaped(_ text: String) -> String {
     text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")

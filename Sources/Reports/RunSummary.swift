@@ -20,10 +20,24 @@ public struct RunSummary: Sendable {
   public var first: MetricsHistory.Step? { history.steps.first }
   public var last: MetricsHistory.Step? { history.steps.last }
 
-  /// Mean loss of the last tenth of the steps, at least one: single steps are noisy.
-  public var finalLoss: Double? {
-    let steps = history.steps.suffix(max(1, history.steps.count / 10))
-    return steps.isEmpty ? nil : steps.reduce(0) { $0 + $1.loss } / Double(steps.count)
+  /// Losses of the steps that ran one format: only those can be compared with each other.
+  public struct Losses: Sendable, Equatable {
+    public let format: String
+    public let first: Double
+    public let last: Double
+    /// Mean of the last tenth of the format's steps, at least one: single steps are noisy.
+    public let final: Double
+  }
+
+  /// By format, in order of first use.
+  public var losses: [Losses] {
+    formats.map { format in
+      let losses = history.steps.filter { $0.format == format.name }.map(\.loss)
+      let tail = losses.suffix(max(1, losses.count / 10))
+      return Losses(
+        format: format.name, first: losses[0], last: losses[losses.count - 1],
+        final: tail.reduce(0, +) / Double(tail.count))
+    }
   }
 
   /// The median over steps: the first one or two are slower and would pull a mean.
@@ -82,18 +96,27 @@ extension RunSummary {
     var table = TextTable([.init("run"), .init(path)])
     if let first, let last {
       table.add(["steps", "\(first.step) to \(last.step), \(Figures.grouped(last.tokens)) tokens"])
-      table.add(["loss", "\(Figures.fixed(first.loss, 4)) at first, \(Figures.fixed(last.loss, 4)) at last"])
-      if let finalLoss { table.add(["", "\(Figures.fixed(finalLoss, 4)) mean of the last tenth"]) }
+    }
+    for (index, loss) in losses.enumerated() {
+      table.add([
+        index == 0 ? "loss" : "",
+        "\(loss.format) \(Figures.fixed(loss.first, 4)) at first, \(Figures.fixed(loss.last, 4)) at last, "
+          + "\(Figures.fixed(loss.final, 4)) mean of its last tenth",
+      ])
     }
     if formats.count > 1 || formats.first?.name != "fp32" {
       table.add(["steps by format", formats.map { "\($0.name) \($0.value)" }.joined(separator: ", ")])
     }
-    if let tokensPerSecond { table.add(["tokens a second", "\(Figures.grouped(Int(tokensPerSecond.rounded()))) (median)"]) }
+    if let tokensPerSecond {
+      table.add(["tokens a second", "\(Figures.grouped(Int(tokensPerSecond.rounded()))) (median)"])
+    }
     for (index, share) in seconds.enumerated() {
-      table.add([index == 0 ? "time" : "", [share.name, Figures.duration(share.value)].filter { !$0.isEmpty }.joined(separator: " ")])
+      // Measured inside the calls, so it is a part of the phases and not one more.
+      let note = share.name == "communication" ? ", inside the phases above" : ""
+      table.add([index == 0 ? "time" : "", Self.named(share.name, Figures.duration(share.value)) + note])
     }
     for (index, share) in bytesSent.enumerated() {
-      table.add([index == 0 ? "sent by rank 0" : "", [share.name, Figures.bytes(share.value)].filter { !$0.isEmpty }.joined(separator: " ")])
+      table.add([index == 0 ? "sent by rank 0" : "", Self.named(share.name, Figures.bytes(share.value))])
     }
     for (index, validation) in lastValidations.enumerated() {
       table.add([
@@ -101,9 +124,13 @@ extension RunSummary {
         "\(validation.format) \(Figures.fixed(validation.nll, 4)) nats a token at step \(validation.step)",
       ])
     }
-    if history.lastLineIsIncomplete { table.add(["note", "the last line of \(Self.metricsFile) is incomplete and left out"]) }
+    if history.lastLineIsIncomplete {
+      table.add(["note", "the last line of \(Self.metricsFile) is incomplete and left out"])
+    }
     return table
   }
+
+  private static func named(_ name: String, _ figure: String) -> String { name.isEmpty ? figure : "\(name) \(figure)" }
 
   public var json: JSONValue {
     func object<Value>(_ shares: [MetricsHistory.Share<Value>], _ value: (Value) -> JSONValue) -> JSONValue {
@@ -119,7 +146,11 @@ extension RunSummary {
     summary["tokens"] = last.map { .integer($0.tokens) } ?? .null
     summary["first_loss"] = first.map { .number($0.loss) } ?? .null
     summary["last_loss"] = last.map { .number($0.loss) } ?? .null
-    summary["final_loss"] = finalLoss.map { .number($0) } ?? .null
+    summary["losses"] = .array(losses.map {
+      [
+        "format": .string($0.format), "first": .number($0.first), "last": .number($0.last), "final": .number($0.final),
+      ]
+    })
     summary["tokens_per_second"] = tokensPerSecond.map { .number($0) } ?? .null
     summary["steps_by_format"] = object(formats) { .integer($0) }
     summary["seconds"] = object(seconds) { .number($0) }

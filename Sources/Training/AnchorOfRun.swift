@@ -11,22 +11,20 @@ enum AnchorOfRun {
   ) throws {
     let communicator = trainer.communicator
     try trainer.weights.publishCodes(format)
-    var writer: AnchorWriter?
+    var export: AnchorExport?
     try communicator.onRoot {
-      let anchor = try AnchorWriter(
-        directory: path, format: format.name, scaleRule: trainer.weights.scaleRule.name, metadata: metadata)
-      writer = anchor
-      for file in origin.sidecars { try anchor.addSidecar(name: file.name, bytes: file.bytes) }
+      let anchor = try AnchorExport(
+        directory: path, format: format, scaleRule: trainer.weights.scaleRule,
+        layout: trainer.weights.parameters.layout,
+        sidecars: origin.sidecars, metadata: metadata)
+      export = anchor
       try trainer.weights.forEachQuantizedTensor(in: format) { spec, codes, scales in
-        try anchor.addPacked(
-          name: spec.name, shape: spec.shape, format: format.name, rows: 0..<spec.rows, codes: codes, scales: scales)
+        try anchor.addPacked(spec, codes: codes, scales: scales)
       }
     }
     try trainer.forEachGatheredUnit(.master) { spec, values in
-      if !trainer.plan.isQuantized(spec.name) {
-        try writer?.addDense(name: spec.name, shape: spec.shape, values: values)
-      }
+      if !trainer.plan.isQuantized(spec.name) { try export?.addDense(spec, values: values) }
     }
-    try communicator.onRoot { try writer?.commit() }
+    try communicator.onRoot { try export?.commit() }
   }
 }

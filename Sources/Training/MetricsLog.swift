@@ -1,43 +1,68 @@
 import Checkpoints
 import Communication
 
-import Foundation
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
 
 /// `metrics.jsonl`: one object a line, written through at once, so that a killed run keeps every step it reported.
 final class MetricsLog {
-  private let file: FileHandle
+  private let path: String
+  private let descriptor: Int32
+  private var size: off_t
 
-  init(_ path: String) throws {
-    if !FileManager.default.fileExists(atPath: path) { _ = FileManager.default.createFile(atPath: path, contents: nil) }
-    guard let file = FileHandle(forWritingAtPath: path) else {
-      throw RunDirectoryError(path: path, problem: "the file cannot be opened for writing", hint: "Check its permissions.")
-    }
-    try file.seekToEnd()
-    self.file = file
+  init(_ path: String) throws(RunDirectoryError) {
+    self.path = path
+    descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw RunDirectoryError(path: path, cannot: "be opened for writing", errno) }
+    size = lseek(descriptor, 0, SEEK_END)
   }
 
-  func append(_ record: StepRecord) throws {
+  deinit { close(descriptor) }
+
+  func append(_ record: StepRecord) throws(RunDirectoryError) {
     let s = record.seconds
     try append([
-      "step": .integer(record.step), "tokens": .integer(record.tokens), "loss": .number(record.loss),
-      "lr": .number(record.learningRate), "grad_norm": .number(record.gradientNorm), "format": .string(record.format),
-      "tokens_per_second": .number(record.tokensPerSecond),
+      "step": .integer(record.step), "tokens": .integer(record.tokens), "loss": Self.number(record.loss),
+      "lr": Self.number(record.learningRate), "grad_norm": Self.number(record.gradientNorm),
+      "format": .string(record.format), "tokens_per_second": Self.number(record.tokensPerSecond),
       "seconds": [
-        "weights": .number(s.weights), "compute": .number(s.compute), "reduce": .number(s.reduce),
-        "update": .number(s.update), "communication": .number(record.traffic.seconds),
+        "weights": Self.number(s.weights), "compute": Self.number(s.compute), "reduce": Self.number(s.reduce),
+        "update": Self.number(s.update), "communication": Self.number(record.traffic.seconds),
       ],
       "bytes_sent": [
-        "gradients": .integer(record.traffic.gradients.bytesSent), "weights": .integer(record.traffic.weights.bytesSent),
+        "gradients": .integer(record.traffic.gradients.bytesSent),
+        "weights": .integer(record.traffic.weights.bytesSent),
         "control": .integer(record.traffic.control.bytesSent),
       ],
     ])
   }
 
-  func append(validation step: Int, format: String, nll: Double) throws {
-    try append(["step": .integer(step), "validation": ["format": .string(format), "nll": .number(nll)]])
+  func append(validation step: Int, format: String, nll: Double) throws(RunDirectoryError) {
+    try append(["step": .integer(step), "validation": ["format": .string(format), "nll": Self.number(nll)]])
   }
 
-  private func append(_ object: JSONValue) throws {
-    try file.write(contentsOf: Data(object.serialized(order: .given) + [0x0A]))
+  /// JSON has no NaN and no infinity: a validation that gives one is recorded as null.
+  private static func number(_ value: Double) -> JSONValue { value.isFinite ? .number(value) : .null }
+
+  /// Writes a whole line or none: what a full disk took of it is cut off again.
+  private func append(_ object: JSONValue) throws(RunDirectoryError) {
+    let line = object.serialized(order: .given) + [0x0A]
+    var done = 0
+    while done < line.count {
+      let written = unsafe line.withUnsafeBytes { bytes in
+        unsafe pwrite(descriptor, bytes.baseAddress! + done, line.count - done, size + off_t(done))
+      }
+      if written < 0 && errno == EINTR { continue }
+      guard written > 0 else {
+        let code = written < 0 ? errno : ENOSPC
+        ftruncate(descriptor, size)
+        throw RunDirectoryError(path: path, cannot: "be written", code)
+      }
+      done += written
+    }
+    size += off_t(line.count)
   }
 }

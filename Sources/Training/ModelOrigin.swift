@@ -13,33 +13,33 @@ public struct ModelOrigin {
 
   public init(_ settings: ModelSettings, open: (String) throws -> any ModelSource) throws {
     let tokenizerName = HuggingFaceFolder.tokenizerFile, configurationName = HuggingFaceFolder.configurationFile
-    var sidecars: [(name: String, bytes: [UInt8])] = []
-    let json: [UInt8]
+    var sidecars: [(name: String, bytes: [UInt8])]
     if let path = settings.path {
       let source = try open(path)
       self.source = source
       configuration = source.configuration
-      json = try source.sidecar(configurationName)
-      for name in source.sidecarNames where name != configurationName {
-        sidecars.append((name, try source.sidecar(name)))
-      }
+      sidecars = try source.travellingSidecars()
     } else {
-      guard let mapping = settings.config else { preconditionFailure("settings with neither model.path nor model.config") }
+      guard let mapping = settings.config else {
+        preconditionFailure("settings with neither model.path nor model.config")
+      }
       source = nil
-      json = Array(mapping.json.utf8)
-      configuration = try ModelConfiguration(json: json, source: "model.config")
+      let json = Array(mapping.json.utf8), name = "model.config"
+      configuration = try ModelConfiguration(json: json, source: name)
+      sidecars = [(configurationName, try ConfigurationText.inFloat32(json, source: name))]
     }
+    var tokenizerPath = (settings.path ?? "") + "/" + tokenizerName
     if let folder = settings.tokenizer {
-      let path = FileBytes.isDirectory(folder) ? folder + "/" + tokenizerName : folder
+      tokenizerPath = FileBytes.isDirectory(folder) ? folder + "/" + tokenizerName : folder
       sidecars.removeAll { $0.name == tokenizerName }
-      sidecars.append((tokenizerName, try FileBytes.read(path)))
+      sidecars.append((tokenizerName, try FileBytes.read(tokenizerPath)))
     }
     guard let tokenizer = sidecars.first(where: { $0.name == tokenizerName }) else {
-      throw ModelError(settings.path ?? "model.config", "there is no \(tokenizerName)",
+      throw ModelError(
+        settings.path ?? "model.config", "there is no \(tokenizerName)",
         hint: "Name a folder that holds one with model.tokenizer.")
     }
-    self.tokenizer = ((settings.tokenizer ?? settings.path ?? "") + "/" + tokenizerName, tokenizer.bytes)
-    sidecars.insert((configurationName, try ConfigurationDocument.storedInFloat32(json)), at: 0)
-    self.sidecars = sidecars
+    self.tokenizer = (tokenizerPath, tokenizer.bytes)
+    self.sidecars = sidecars.filter { $0.name == configurationName } + sidecars.filter { $0.name != configurationName }
   }
 }

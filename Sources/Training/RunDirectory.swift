@@ -1,10 +1,10 @@
 import Checkpoints
 import Transformer
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
 #endif
 
 /// The folder of one run.
@@ -24,28 +24,73 @@ struct RunDirectory {
   var anchor: String { path + "/anchor" }
   private var latest: String { path + "/latest" }
 
-  /// Creates the folder of a new run; a folder that holds anything is refused.
-  func create() throws {
+  // MARK: Beginning
+
+  /// Refuses a folder that holds anything.
+  func requireVacant() throws(RunDirectoryError) {
     let held = FileBytes.names(in: path)
-    guard held.isEmpty else {
-      throw RunDirectoryError(path: path, problem: "the folder exists and holds \(held.count) entries (\(held[0]), …)",
-        hint: "Continue that run with --resume auto, or choose another folder with --set logging.directory=…")
+    guard let first = held.first else { return }
+    throw RunDirectoryError(
+      path: path,
+      problem: "the folder exists and holds \(first)" + (held.count > 1 ? " and \(held.count - 1) more" : ""),
+      hint: "Continue that run with --resume auto, or choose another folder with --set logging.directory=…")
+  }
+
+  /// Refuses a folder that is neither vacant nor that of a run that was stopped before its first checkpoint.
+  func requireNothingToLose() throws(RunDirectoryError) {
+    guard FileBytes.exists(configuration) else { return try requireVacant() }
+    let kept =
+      FileBytes.names(in: checkpoints).map { "checkpoints/" + $0 } + (FileBytes.exists(anchor) ? ["anchor"] : [])
+    guard let first = kept.first else { return }
+    throw RunDirectoryError(
+      path: path, problem: "the run has no checkpoint that can be used, but \(first)",
+      hint: "Move it away, or choose another folder with --set logging.directory=…")
+  }
+
+  /// Removes what a killed process of this run left half written.
+  func removeLeftovers() throws(CheckpointError) {
+    try CommittedDirectories.removeLeftovers(in: checkpoints, prefix: "step-")
+    for file in [configuration, environment, metrics, anchor] {
+      let name = String(file.dropFirst(path.count + 1))
+      try CommittedDirectories.removeLeftovers(in: path, prefix: name)
     }
-    try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
   }
 
-  func write(_ text: String, to file: String) throws { try AtomicFile.write(Array(text.utf8), to: file, replacing: true) }
-
-  /// Points `latest` at a checkpoint.
-  func markLatest(_ name: String) throws {
-    try? FileManager.default.removeItem(atPath: latest)
-    try FileManager.default.createSymbolicLink(atPath: latest, withDestinationPath: "checkpoints/" + name)
+  func write(_ text: String, to file: String) throws(CheckpointError) {
+    try AtomicFile.write(Array(text.utf8), to: file, replacing: true)
   }
 
-  /// Keeps the newest `count` checkpoints.
-  func prune(keeping count: Int) throws {
-    for old in TrainingCheckpoint.all(in: checkpoints).dropFirst(count) { try CommittedDirectories.remove(old.path) }
+  // MARK: Checkpoints
+
+  /// Whether the checkpoint at `path` is one of this run's.
+  func owns(_ checkpoint: TrainingCheckpoint) -> Bool {
+    guard let own = Self.realPath(checkpoints), let found = Self.realPath(checkpoint.path) else { return false }
+    return found == own + "/" + TrainingCheckpoint.name(ofStep: checkpoint.step)
   }
+
+  /// `path` without links; nil if there is nothing.
+  static func realPath(_ path: String) -> String? {
+    guard let resolved = unsafe realpath(path, nil) else { return nil }
+    defer { unsafe free(resolved) }
+    return unsafe String(cString: resolved)
+  }
+
+  /// Points `latest` at a checkpoint; at no instant does it point nowhere.
+  func markLatest(_ name: String) throws(RunDirectoryError) {
+    let new = latest + ".new"
+    unsafe _ = unlink(new)
+    guard unsafe symlink("checkpoints/" + name, new) == 0, unsafe rename(new, latest) == 0 else {
+      throw RunDirectoryError(path: latest, cannot: "be pointed at \(name)", errno)
+    }
+  }
+
+  /// Keeps the newest `count` checkpoints up to `step`, and those of later steps, which a resumed run will replace.
+  func prune(keeping count: Int, upTo step: Int) throws(CheckpointError) {
+    let old = TrainingCheckpoint.all(in: checkpoints).filter { $0.step <= step }.dropFirst(count)
+    for checkpoint in old { try CommittedDirectories.remove(checkpoint.path) }
+  }
+
+  // MARK: Metrics
 
   /// Drops the lines of steps after `step`: a resumed run writes them again.
   func truncateMetrics(after step: Int) throws {
@@ -60,5 +105,22 @@ struct RunDirectory {
 
 struct RunDirectoryError: Error, CustomStringConvertible {
   let path: String, problem: String, hint: String
+
+  init(path: String, problem: String, hint: String) {
+    (self.path, self.problem, self.hint) = (path, problem, hint)
+  }
+
+  /// What the operating system refused.
+  init(path: String, cannot operation: String, _ code: Int32) {
+    let reason = unsafe String(cString: strerror(code))
+    let hint =
+      switch code {
+      case ENOSPC, EDQUOT: "Free space there, or choose another folder with --set logging.directory=…"
+      case EACCES, EPERM, EROFS: "Check the permissions of the folder."
+      default: "Check the path."
+      }
+    self.init(path: path, problem: "cannot \(operation): \(reason) (errno \(code))", hint: hint)
+  }
+
   var description: String { "\(path): \(problem). \(hint)" }
 }

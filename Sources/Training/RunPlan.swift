@@ -23,7 +23,9 @@ public struct RunPlan: Sendable {
 
   public var text: String {
     let width = facts.map(\.name.count).max() ?? 0
-    let lines = facts.map { $0.name.replacing("_", with: " ") + String(repeating: " ", count: width - $0.name.count + 2) + $0.text }
+    let lines = facts.map {
+      $0.name.replacing("_", with: " ") + String(repeating: " ", count: width - $0.name.count + 2) + $0.text
+    }
     return (lines + ["memory per rank"] + memory.lines.map { "  " + $0 }).joined(separator: "\n") + "\n"
   }
 }
@@ -41,30 +43,40 @@ extension TrainingRun {
       facts: [
         fact("parameters", parameters),
         fact("quantized_parameters", quantized),
-        ("formats", .array(settings.quantization.formats.map { .string($0.name) }),
-         settings.quantization.formats.isEmpty ? "none" : settings.quantization.formats.map(\.name).joined(separator: ", ")),
+        (
+          "formats", .array(settings.quantization.formats.map { .string($0.name) }),
+          settings.quantization.formats.isEmpty
+            ? "none" : settings.quantization.formats.map(\.name).joined(separator: ", ")
+        ),
         fact("ranks", communicator.size), fact("lanes", t.lanes), fact("steps", t.steps),
         fact("sequences_per_step", t.batch), fact("tokens_per_step", t.batch * context),
         fact("training_windows", trainer.windowCount),
-        fact("epochs_times_1000", t.steps * t.batch * 1000 / trainer.windowCount,
-             Figures.fixed(Double(t.steps * t.batch) / Double(trainer.windowCount), 3)),
+        fact(
+          "epochs_times_1000", t.steps * t.batch * 1000 / trainer.windowCount,
+          Figures.fixed(Double(t.steps * t.batch) / Double(trainer.windowCount), 3)),
         fact("checkpoint_bytes", parameters * 12, Figures.bytes(parameters * 12)),
-        fact("gathered_bytes_per_step", trainer.gatheredBytesPerPublish, Figures.bytes(trainer.gatheredBytesPerPublish)),
+        fact(
+          "gathered_bytes_per_step", trainer.gatheredBytesPerPublish, Figures.bytes(trainer.gatheredBytesPerPublish)),
       ],
       memory: MemoryForecast(trainer.memory, tokenBytes: trainer.tokenBytes, ranks: communicator.size))
   }
 
-  /// What a finished run says.
+  /// What a run says when it ends.
   public var summary: (json: JSONValue, text: String) {
-    let anchor = hasAnchor ? directory.anchor : nil
-    let next = anchor.map { "next: mfqat evaluate \($0) --text FILE --format \(settings.quantization.formats.map(\.name).joined(separator: ","))" }
+    let isFinished = outcome == .finished
+    let anchor = isFinished && hasAnchor ? directory.anchor : nil
+    let formats = settings.quantization.formats.map(\.name).joined(separator: ",")
+    let next =
+      anchor.map { "next: mfqat evaluate \($0) --text FILE --format \(formats)\n" }
+      ?? (isFinished ? "" : "stopped before the end: the same command with --resume auto goes on\n")
     return (
       [
-        "run": .string(directory.path), "steps": .integer(trainer.stepsDone),
+        "run": .string(directory.path), "steps": .integer(trainer.stepsDone), "finished": .bool(isFinished),
         "anchor": anchor.map { .string($0) } ?? .null,
         "checkpoint": .string(directory.checkpoints + "/" + TrainingCheckpoint.name(ofStep: trainer.stepsDone)),
       ],
-      "run \(directory.path): \(trainer.stepsDone) steps\n" + (next.map { $0 + "\n" } ?? ""))
+      "run \(directory.path): \(trainer.stepsDone) of \(settings.training.steps) steps\n" + next
+    )
   }
 
   private var hasAnchor: Bool { settings.checkpoint.anchor && settings.quantization.objective == .quantized }

@@ -1,4 +1,5 @@
 public import Communication
+import Quantization
 
 /// What one optimizer step did: one line of `metrics.jsonl`.
 public struct StepRecord: Sendable {
@@ -10,10 +11,14 @@ public struct StepRecord: Sendable {
   public let learningRate: Double
   /// Before clipping.
   public let gradientNorm: Double
-  public let format: String
+  let schedule: FormatSchedule?
+  let lanes: Int
   public let tokensInStep: Int
   public let seconds: PhaseSeconds
   public let traffic: CommunicationStatistics
+
+  /// The formats of the step, joined by +. Put together when it is asked for: the step itself allocates nothing.
+  public var format: String { schedule?.label(step: step - 1, lanes: lanes) ?? "fp32" }
 
   public var tokensPerSecond: Double { Double(tokensInStep) / max(seconds.total, 1e-9) }
 }

@@ -38,6 +38,9 @@ public final class Trainer {
   private let clips: Bool
   /// The pass of the running step: under schedule `sum` there is one for each format.
   private var pass = 0
+  /// Seconds of the running lane that were spent on reductions. A variable that a closure changes would be a box on the
+  /// heap for every lane.
+  private var reducing = 0.0
 
   /// Lays out everything; touches no weight. A trainer that is only built costs address space, not memory.
   public init(
@@ -87,13 +90,15 @@ public final class Trainer {
   }
 
   /// Loads the starting weights and publishes them; the teacher is the model that the run started from.
-  public func load(from source: any ModelSource, withTeacher: Bool = true) throws {
-    try state.load(from: source)
-    if withTeacher { try loadTeacher(from: source) }
+  public func load(from source: any ModelSource) throws {
+    try communicator.onEveryRank {
+      try state.load(from: source)
+      try loadTeacher(from: source)
+    }
     try weights.mastersChanged()
   }
 
-  public func loadTeacher(from source: any ModelSource) throws {
+  func loadTeacher(from source: any ModelSource) throws {
     if let teacher { try source.load(into: teacher.parameters) }
   }
 
@@ -137,7 +142,7 @@ public final class Trainer {
 
     return StepRecord(
       step: stepsDone, tokens: stepsDone * training.batch * configuration.data.context, loss: loss, learningRate: rate,
-      gradientNorm: norm, format: schedule?.label(step: stepsDone - 1, lanes: training.lanes) ?? "fp32",
+      gradientNorm: norm, schedule: schedule, lanes: training.lanes,
       tokensInStep: training.batch * configuration.data.context, seconds: clock.seconds,
       traffic: communicator.statistics.since(before))
   }
@@ -156,33 +161,33 @@ public final class Trainer {
 
   /// Forward and backward of this rank's lane, if it has one in this round; the reductions are everyone's.
   private func runLane(inRound round: Int, micro: Int, isFirst: Bool, _ clock: inout PhaseClock) throws {
-    var reducing = 0.0
+    reducing = 0
     let start = PhaseClock.now
-    func reduceUnit(_ unit: Int) throws {
-      let begin = PhaseClock.now
-      try reduce(unit, round: round, overwrite: isFirst)
-      reducing += PhaseClock.now - begin
-    }
     if let lane = lanes.lane(ofRank: communicator.rank, inRound: round) {
       let work = format(ofLane: lane)
       if let work { weights.materialize(work.format) }
       fill(lane: lane, micro: micro)
       let scale = Float((work?.weight ?? 1) / Double(scoredTokens))
       try DecoderModel.lossAndGradients(
-        weights.parameters, gradients, space, scale: scale, teacher: teacher, unitIsComplete: reduceUnit)
+        weights.parameters, gradients, space, scale: scale, teacher: teacher,
+        unitIsComplete: { try reduce($0, round: round, overwrite: isFirst) })
       recordLoss(lane: lane, micro: micro, weight: work?.weight ?? 1)
     } else {
-      for unit in (0..<state.units.count).reversed() { try reduceUnit(unit) }
+      for unit in (0..<state.units.count).reversed() { try reduce(unit, round: round, overwrite: isFirst) }
     }
     clock.add(.reduce, reducing)
     clock.add(.compute, PhaseClock.now - start - reducing)
   }
 
   private func reduce(_ unit: Int, round: Int, overwrite: Bool) throws {
+    let start = PhaseClock.now
+    defer { reducing += PhaseClock.now - start }
     let shard = state.units[unit]
     try reducer.reduce(
       &gradients.units[unit].flat, round: round, of: shard.shards, into: &shard.gradient, overwrite: overwrite,
-      hook: clips ? { [self] contribution, lane in clip(&contribution, shard, format(ofLane: lane)!.format) } : nil)
+      hook: { contribution, lane in
+        if clips { clip(&contribution, shard, format(ofLane: lane)!.format) }
+      })
   }
 
   /// The clipped estimator: no gradient where the master lies beyond its block's largest value.

@@ -9,6 +9,10 @@ import Text
 public import Transformer
 
 /// `mfqat train` from configuration to anchor, on every rank of a communicator.
+///
+/// Whatever can fail on one rank alone (a file, a disk) runs inside `onEveryRank` or `onRoot`, so that all ranks stop
+/// together with one reason. An error that is no `CollectiveFailure` comes from the transport itself: whoever catches it
+/// ends the process, and the launcher the job.
 public final class TrainingRun {
   public enum Resume: Sendable, Hashable {
     case no
@@ -17,13 +21,22 @@ public final class TrainingRun {
     case from(String)
   }
 
+  public enum Outcome: Sendable, Hashable {
+    case finished
+    /// A signal asked for it; the step has a checkpoint.
+    case stopped(step: Int)
+  }
+
   public let trainer: Trainer
+  /// Nil until `run` has returned.
+  public private(set) var outcome: Outcome?
   let settings: RunConfiguration
   let directory: RunDirectory
   let communicator: Communicator
-  private let origin: ModelOrigin
+  let origin: ModelOrigin
+  let identity: RunIdentity
+  let report: (String) -> Void
   private let validation: Validation?
-  private let report: (String) -> Void
 
   /// Reads everything and lays out memory; touches no weight and writes nothing.
   ///
@@ -37,35 +50,43 @@ public final class TrainingRun {
     self.settings = settings
     self.communicator = communicator
     self.report = communicator.isRoot ? report : { _ in }
-    try communicator.requireEqual(Array(settings.resolvedYAML().utf8), what: "the configuration")
-    try communicator.requireEqual(Array(KernelTable.current.name.utf8), what: "the kernel table")
-    try communicator.requireEqual(Array(BLAS.coreName.utf8), what: "the OpenBLAS kernel")
-    let (origin, trainer, validation) = try communicator.onEveryRank {
-      let origin = try ModelOrigin(settings.model, open: open)
-      let tokenizer = try Tokenizer(json: origin.tokenizer.bytes, source: origin.tokenizer.path)
-      let tokens = try TokenStream.open(settings.data.train, tokenizer: tokenizer)
-      let trainer = try Trainer(settings, model: origin.configuration, tokens: tokens, communicator: communicator)
-      let validation = try settings.data.validation.isEmpty || settings.logging.validateEvery == 0
-        ? nil
-        : Validation(
-          tokens: TokenStream.open(settings.data.validation, tokenizer: tokenizer),
-          maximumWindows: settings.data.validationWindows, model: origin.configuration, context: settings.data.context,
-          activationFormat: settings.quantization.activations, communicator: communicator, memory: trainer.memory)
-      return (origin, trainer, validation)
+    directory = RunDirectory(path: settings.logging.directory)
+    let resolved = settings.resolvedYAML()
+    try communicator.requireSame(
+      resolved, what: "the configuration", hint: "Start all ranks with the same file and the same --set options."
+    ) { ResolvedSettings.words(ResolvedSettings.differences($0, $1), "there", "on rank 0") }
+    try communicator.requireSame(
+      RunIdentity.arithmetic, what: "the arithmetic",
+      hint: "Ranks on unlike processors must be told to use the same: MFQAT_KERNELS and OPENBLAS_CORETYPE.")
+
+    let input = try communicator.onEveryRank { try RunInput(settings, open: open) }
+    try communicator.requireSame(
+      input.identity, what: "the model or text",
+      hint: "All ranks must read the same files, as from a shared file system.")
+    let (trainer, validation) = try communicator.onEveryRank {
+      let trainer = try Trainer(
+        settings, model: input.origin.configuration, tokens: input.tokens, communicator: communicator)
+      try trainer.requireMatrices()
+      return (trainer, try input.validation.map { try Validation(tokens: $0, of: trainer) })
     }
-    self.origin = origin
+    origin = input.origin
+    identity = RunIdentity(settings: resolved, text: input.tokens.identity, arithmetic: RunIdentity.arithmetic)
     self.trainer = trainer
     self.validation = validation
-    directory = RunDirectory(path: settings.logging.directory)
   }
 
   // MARK: The run
 
-  public func run(resume: Resume) throws {
+  /// Trains to the last step and writes the anchor, or stops at a signal with a checkpoint.
+  ///
+  /// - Throws: `CollectiveFailure` on every rank. What was saved before stays; after `TrainingError.notFinite` the last
+  ///   good state has been saved, too.
+  @discardableResult
+  public func run(resume: Resume) throws -> Outcome {
     StopSignals.install()
-    try start(resume)
-    let metrics = communicator.isRoot ? try MetricsLog(directory.metrics) : nil
-    var lastSaved = trainer.stepsDone
+    defer { StopSignals.restore() }
+    var lastSaved = try start(resume)
+    let metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
     do {
       while trainer.stepsDone < settings.training.steps {
         let record = try trainer.step()
@@ -78,118 +99,78 @@ public final class TrainingRun {
           try save()
           lastSaved = record.step
         }
-        if try communicator.agree(on: StopSignals.isRaised) {
-          if lastSaved < record.step { try save() }
-          report("stopped by a signal after step \(record.step); --resume auto continues")
-          return
+        if try communicator.agree(on: StopSignals.raised != nil) {
+          if lastSaved != record.step { try save() }
+          report("stopped by \(StopSignals.raised ?? "a signal") after step \(record.step); --resume auto continues")
+          return finish(.stopped(step: record.step))
         }
       }
     } catch let error as TrainingError {
-      // No weight has changed in the failed step: what stands is the last good state.
-      if lastSaved < trainer.stepsDone { try save() }
+      try saveLastGoodState(after: error, lastSaved: lastSaved)
       throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
     }
-    if lastSaved < trainer.stepsDone || trainer.stepsDone == 0 { try save() }
+    if lastSaved != trainer.stepsDone { try save() }
     try writeAnchor()
+    return finish(.finished)
   }
 
-  private func start(_ resume: Resume) throws {
-    let candidates: [TrainingCheckpoint]
-    switch resume {
-    case .no: candidates = []
-    case .newest: candidates = TrainingCheckpoint.all(in: directory.checkpoints)
-    case .from(let path):
-      guard let name = path.split(separator: "/").last, name.hasPrefix("step-"), let step = Int(name.dropFirst(5)) else {
-        throw RunDirectoryError(path: path, problem: "not a checkpoint", hint: "Name a folder like checkpoints/step-000500.")
-      }
-      candidates = [TrainingCheckpoint(path: path, step: step)]
-    }
-    for candidate in candidates {
-      do {
-        try communicator.onEveryRank {
-          let before = try candidate.verify()
-          guard Self.resumable(before) == Self.resumable(settings.resolvedYAML()) else {
-            throw RunDirectoryError(path: candidate.path, problem: "the run was started with other settings",
-              hint: "Compare config.resolved.yaml; a changed configuration is a new run.")
-          }
-        }
-      } catch {
-        if case .from = resume { throw error }
-        report("refused \(candidate.path): \(error)")
-        continue
-      }
-      try communicator.onEveryRank { if let source = origin.source { try trainer.loadTeacher(from: source) } }
-      try candidate.restore(trainer)
-      try communicator.onRoot { try directory.truncateMetrics(after: candidate.step) }
-      report("resumed at step \(candidate.step) from \(candidate.path)")
-      return
-    }
-    if !candidates.isEmpty {
-      throw CollectiveFailure(underlying: RunDirectoryError(path: directory.checkpoints, problem: "none of \(candidates.count) checkpoints can be used",
-        hint: "The reasons are above."), speaks: communicator.isRoot)
-    }
-    try communicator.onRoot {
-      try directory.create()
-      try directory.write(settings.resolvedYAML(), to: directory.configuration)
-      try directory.write(RunEnvironment.json(ranks: communicator.size), to: directory.environment)
-    }
-    if let source = origin.source { try trainer.load(from: source) } else { try trainer.initialize() }
+  private func finish(_ outcome: Outcome) -> Outcome {
+    self.outcome = outcome
+    return outcome
   }
 
-  /// The settings that decide a run's numbers: where it logs and how often it saves do not.
-  private static func resumable(_ yaml: String) -> String {
-    var section = ""
-    return yaml.split(separator: "\n").filter { line in
-      if let first = line.first, first != " ", line.hasSuffix(":") { section = String(line.dropLast()) }
-      return section != "logging" && section != "checkpoint"
-    }.joined(separator: "\n")
-  }
+  // MARK: Saving
 
   private func save() throws {
-    try TrainingCheckpoint.write(trainer, origin: origin, settings: settings.resolvedYAML(), in: directory.checkpoints)
+    try TrainingCheckpoint.write(trainer, origin: origin, identity: identity, in: directory.checkpoints)
+    let step = trainer.stepsDone
     try communicator.onRoot {
-      try directory.markLatest(TrainingCheckpoint.name(ofStep: trainer.stepsDone))
-      try directory.prune(keeping: settings.checkpoint.keep)
+      try directory.markLatest(TrainingCheckpoint.name(ofStep: step))
+      try directory.prune(keeping: settings.checkpoint.keep, upTo: step)
     }
-    report("saved checkpoint \(TrainingCheckpoint.name(ofStep: trainer.stepsDone))")
+    report("saved checkpoint \(TrainingCheckpoint.name(ofStep: step))")
+  }
+
+  /// No weight has changed in the failed step: what stands is the state after the step before. Before the first step
+  /// there is nothing that the starting model does not hold.
+  private func saveLastGoodState(after error: TrainingError, lastSaved: Int?) throws {
+    guard trainer.stepsDone > 0, lastSaved != trainer.stepsDone else { return }
+    do {
+      try save()
+    } catch let failure as CollectiveFailure {
+      throw CollectiveFailure(
+        underlying: PeerFailure(description: "\(error) That state could not be saved: \(failure)"),
+        speaks: failure.speaks)
+    }
   }
 
   private func writeAnchor() throws {
     guard settings.checkpoint.anchor, settings.quantization.objective == .quantized else { return }
     let format = settings.quantization.anchor
-    if communicator.isRoot && FileBytes.exists(directory.anchor) {
+    if try communicator.agree(on: communicator.isRoot && FileBytes.exists(directory.anchor)) {
       report("\(directory.anchor) is there already and stays")
+      return
     }
-    guard try communicator.agree(on: communicator.isRoot && FileBytes.exists(directory.anchor)) == false else { return }
-    let provenance: JSONValue = [
-      "steps": .integer(trainer.stepsDone), "seed": .string(String(settings.training.seed)),
-      "formats": .array(settings.quantization.formats.map { .string($0.name) }),
-      "schedule": .string(settings.quantization.schedule.rawValue), "path": .string(settings.quantization.path.rawValue),
-      "estimator": .string(settings.quantization.estimator.rawValue),
-    ]
-    try AnchorOfRun.write(
-      trainer, format: format, origin: origin, metadata: provenance.object ?? JSONObject(), to: directory.anchor)
+    var provenance = JSONObject()
+    provenance["steps"] = .integer(trainer.stepsDone)
+    provenance["seed"] = .string(String(settings.training.seed))
+    provenance["formats"] = .array(settings.quantization.formats.map { .string($0.name) })
+    provenance["schedule"] = .string(settings.quantization.schedule.rawValue)
+    provenance["path"] = .string(settings.quantization.path.rawValue)
+    provenance["estimator"] = .string(settings.quantization.estimator.rawValue)
+    try AnchorOfRun.write(trainer, format: format, origin: origin, metadata: provenance, to: directory.anchor)
     report("wrote the \(format.name) anchor \(directory.anchor)")
   }
 
+  // MARK: Telling
+
   private func validate(_ step: Int, _ metrics: MetricsLog?) throws {
     guard let validation else { return }
-    let formats = settings.quantization.formatsToEvaluate
-    if trainer.schedule == nil || formats.isEmpty {
-      let nll = try validation.score(trainer.weights.parameters)
-      try communicator.onRoot { try metrics?.append(validation: step, format: "fp32", nll: nll) }
-      report("valid: \(step)  fp32 \(Figures.fixed(nll, 4))")
-      return
+    let scores = try validation.scores(of: trainer)
+    for score in scores {
+      try communicator.onRoot { try metrics?.append(validation: step, format: score.format, nll: score.nll) }
     }
-    var line = "valid: \(step)"
-    for format in formats {
-      try trainer.weights.publish(format)
-      trainer.weights.materialize(format)
-      let nll = try validation.score(trainer.weights.parameters)
-      try communicator.onRoot { try metrics?.append(validation: step, format: format.name, nll: nll) }
-      line += "  \(format.name) \(Figures.fixed(nll, 4))"
-    }
-    report(line)
+    report("valid: \(step)" + scores.map { "  \($0.format) \(Figures.fixed($0.nll, 4))" }.joined())
   }
 
   private func line(_ r: StepRecord) -> String {

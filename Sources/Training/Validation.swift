@@ -1,8 +1,11 @@
 import Communication
 import Formats
+import Kernels
+import Quantization
+import Settings
 import Tensors
 import Text
-import Transformer
+package import Transformer
 
 /// Held-out loss during training, per format, windows shared by the ranks.
 ///
@@ -14,23 +17,46 @@ final class Validation {
   private let communicator: Communicator
   private let space: Workspace
   private let sum: OrderedSum
+  /// What is rounded for the formats that a full-precision run reports.
+  private let rounded: Set<String>
 
-  init(
-    tokens: TokenStream, maximumWindows: Int?, model: ModelConfiguration, context: Int, activationFormat: MXFormat?,
-    communicator: Communicator, memory: TrainerMemory
-  ) throws {
+  init(tokens: TokenStream, of trainer: Trainer) throws {
+    let settings = trainer.configuration, context = settings.data.context
     self.tokens = tokens
-    self.communicator = communicator
-    windows = min(tokens.count / context, maximumWindows ?? .max)
-    guard windows > 0 else { throw ValidationError(found: tokens.count, needed: context) }
+    communicator = trainer.communicator
+    windows = min(tokens.count / context, settings.data.validationWindows ?? .max)
+    precondition(windows > 0, "a validation text of \(tokens.count) tokens, a context of \(context)")
     space = try Workspace(
-      model, sequences: 1, length: context, purpose: .inference, activationFormat: activationFormat,
-      in: memory.validation)
-    sum = OrderedSum(slots: windows, on: communicator, in: memory.validation)
+      trainer.model, sequences: 1, length: context, purpose: .inference, activationFormat: trainer.plan.activations,
+      in: trainer.memory.validation)
+    sum = OrderedSum(slots: windows, on: communicator, in: trainer.memory.validation)
+    rounded =
+      trainer.schedule == nil && !settings.quantization.formatsToEvaluate.isEmpty
+      ? Set(try settings.quantization.selection.resolve(trainer.weights.parameters.layout.names).quantized) : []
+  }
+
+  /// Mean nats a scored token: under quantization of each format to report, with the weights a training step would
+  /// use; in full precision of the weights as they are, then rounded directly to each format. Collective.
+  func scores(of trainer: Trainer) throws -> [(format: String, nll: Double)] {
+    let formats = trainer.configuration.quantization.formatsToEvaluate
+    if trainer.schedule != nil {
+      return try formats.map { format in
+        try trainer.weights.publish(format)
+        trainer.weights.materialize(format)
+        return (format.name, try score(trainer.weights.parameters))
+      }
+    }
+    var scores = [("fp32", try score(trainer.weights.parameters))]
+    for format in formats {
+      trainer.weights.parameters.round(rounded, to: format, rule: trainer.configuration.quantization.scaleRule)
+      scores.append((format.name, try score(trainer.weights.parameters)))
+      try trainer.weights.mastersChanged()
+    }
+    return scores
   }
 
   /// Mean nats a scored token. Collective.
-  func score(_ parameters: Parameters) throws -> Double {
+  private func score(_ parameters: Parameters) throws -> Double {
     let context = space.length
     for window in stride(from: communicator.rank, to: windows, by: communicator.size) {
       for t in 0..<context {
@@ -47,9 +73,29 @@ final class Validation {
   }
 }
 
-struct ValidationError: Error, CustomStringConvertible {
-  let found: Int, needed: Int
-  var description: String {
-    "the validation text has \(found) tokens, one window needs \(needed). Give more text or a smaller data.context."
+extension Parameters {
+  fileprivate func round(_ names: Set<String>, to format: MXFormat, rule: ScaleRule) {
+    for (unit, spec) in layout.all where names.contains(spec.name) {
+      var region = units[unit].flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
+      BlockCodec.roundTrip(inPlace: &region, format: format, rule: rule)
+    }
+  }
+}
+
+extension Trainer {
+  /// The weights as the last pass or validation left them.
+  package var currentWeights: Parameters { weights.parameters }
+
+  /// Refuses patterns that would quantize a vector.
+  func requireMatrices() throws {
+    let quantization = configuration.quantization
+    guard quantization.objective == .quantized || !quantization.formats.isEmpty else { return }
+    let layout = weights.parameters.layout
+    let names = Set(try quantization.selection.resolve(layout.names).quantized)
+    if let vector = layout.all.first(where: { names.contains($0.spec.name) && $0.spec.shape.count != 2 }) {
+      throw ModelError(
+        "quantization.include", "'\(vector.spec.name)' is a vector and cannot be quantized",
+        hint: "Blocks run along the rows of matrices: exclude it.")
+    }
   }
 }

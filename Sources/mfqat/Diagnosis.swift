@@ -23,7 +23,8 @@ struct Diagnosis {
     for (_, ranks) in groups.sorted(by: { $0.value[0].rank < $1.value[0].rank }) where ranks.count > 1 {
       let numbers = ranks.map { String($0.rank) }.joined(separator: ", ")
       warnings.append(
-        "ranks \(numbers) share processor \(ranks[0].processors[0]) of \(ranks[0].host): start fewer, or use mpirun --bind-to core")
+        "ranks \(numbers) share processor \(ranks[0].processors[0]) of \(ranks[0].host): start fewer, or use mpirun "
+          + "--bind-to core")
     }
     if placements.count == 1, machine.allowedProcessors.count == 1, machine.onlineProcessors > 1 {
       warnings.append(
@@ -43,7 +44,7 @@ struct Diagnosis {
   /// Runs compare these and refuse; here it is seen beforehand.
   private var unequalKernels: [String] {
     Set(placements.map { $0.kernels + " " + $0.blasCore }).count > 1
-      ? ["ranks use different kernels, so their sums differ: set MFQAT_KERNELS and OPENBLAS_CORETYPE alike on all hosts"]
+      ? ["ranks use different kernels, so their sums differ: set MFQAT_KERNELS and OPENBLAS_CORETYPE alike everywhere"]
       : []
   }
 
@@ -127,8 +128,9 @@ struct Diagnosis {
       "kernel_table": .string(KernelTable.current.name),
       "kernel_tables": .array(KernelTable.available.map { .string($0.name) }),
       "openblas": .string(BLAS.version), "openblas_kernel": .string(BLAS.coreName),
-      "openblas_kernel_reason": .string(blasReason), "mpi": .string(Communicator.mpiLibrary), "launched": .string(launch),
-      "zstd": .string(StorageLibraries.zstdVersion), "xxhash": .string(StorageLibraries.xxHashVersion), "swift": .string(Machine.swiftVersion),
+      "openblas_kernel_reason": .string(blasReason), "mpi": .string(Communicator.mpiLibrary),
+      "launched": .string(launch), "zstd": .string(StorageLibraries.zstdVersion),
+      "xxhash": .string(StorageLibraries.xxHashVersion), "swift": .string(Machine.swiftVersion),
       "ranks": .array(placements.map(\.json)), "warnings": .array(warnings.map { .string($0) }),
     ]
   }

@@ -66,13 +66,15 @@ enum EvaluationText {
       let file = try TokenFile(paths[0])
       guard file.tokenizerHash == tokenizer.contentHash else {
         throw Refusal(
-          "\(paths[0]): made with another tokenizer than \(tokenizer.source). Prepare the text again with --model \(model.path).")
+          "\(paths[0]): made with another tokenizer than \(tokenizer.source). Prepare the text again with --model "
+            + "\(model.path).")
       }
       try file.verify()
       ids = (0..<file.count).map { file[$0] }
       if let other, other.contentHash != tokenizer.contentHash {
         throw Refusal(
-          "\(other.source): differs from \(tokenizer.source), and a token file does not show whether they agree. Give the text itself.")
+          "\(other.source): differs from \(tokenizer.source), and a token file does not show whether they agree. "
+            + "Give the text itself.")
       }
     } else {
       let text = try TextSource.load(paths)
@@ -86,8 +88,8 @@ enum EvaluationText {
     try model.require(ids, from: tokenizer)
     if let reference, reference.configuration.vocabularySize != model.configuration.vocabularySize {
       throw Refusal(
-        "\(reference.path): \(reference.configuration.vocabularySize) tokens, \(model.path) has \(model.configuration.vocabularySize). "
-          + "Distances need the same vocabulary.")
+        "\(reference.path): \(reference.configuration.vocabularySize) tokens, \(model.path) has "
+          + "\(model.configuration.vocabularySize). Distances need the same vocabulary.")
     }
     return ids
   }

@@ -22,7 +22,8 @@ extension Inspection {
     var head = description(of: model.configuration, path, title: "model folder")
     head.add(["stored", "\(files.count) file\(files.count == 1 ? "" : "s"), \(layout.all.count) tensors"])
     head.add([
-      "quantized", "\(quantized.count) tensors, \(Figures.grouped(rows.quantizedCount)) weights if nothing else is selected",
+      "quantized",
+      "\(quantized.count) tensors, \(Figures.grouped(rows.quantizedCount)) weights if nothing else is selected",
     ])
     return Inspection(
       json: [
@@ -50,7 +51,10 @@ extension Inspection {
     var head = description(of: model.configuration, path, title: "anchor")
     head.add(["format", "\(model.format), scales by the rule \(model.scaleRule.name)"])
     head.add(["quantized", "\(quantized.count) tensors, \(Figures.grouped(rows.quantizedCount)) weights"])
-    head.add(["stored", "\(file.manifest.files.count) data file\(file.manifest.files.count == 1 ? "" : "s"), \(Figures.bytes(stored)), \(file.tensors.count) tensors"])
+    let files = file.manifest.files.count
+    head.add([
+      "stored", "\(files) data file\(files == 1 ? "" : "s"), \(Figures.bytes(stored)), \(file.tensors.count) tensors",
+    ])
     head.add(["can be cut", model.formatsThatCanBeCut.map(\.name).joined(separator: ", ")])
     for (index, member) in file.metadata.members.enumerated() {
       let value = member.1.string ?? String(decoding: member.1.serialized(), as: UTF8.self)
@@ -77,7 +81,8 @@ extension Inspection {
       "\(c.layerCount) layers of \(c.hiddenSize), feed-forward \(c.feedForwardSize), \(c.queryHeads) heads of "
         + "\(c.headDimension), \(c.keyHeads) for keys and values",
     ])
-    table.add(["vocabulary", "\(Figures.grouped(c.vocabularySize)), head \(c.tiedHead ? "tied to the embedding" : "of its own")"])
+    let head = c.tiedHead ? "tied to the embedding" : "of its own"
+    table.add(["vocabulary", "\(Figures.grouped(c.vocabularySize)), head \(head)"])
     table.add(["context", "\(Figures.grouped(c.contextLimit)) tokens"])
     return table
   }
@@ -125,7 +130,8 @@ private struct TensorRow {
     }
     for group in groups {
       table.add([
-        group.pattern, "\(group.count)", group.first.shape.map(String.init).joined(separator: " x "), group.first.stored,
+        group.pattern, "\(group.count)", group.first.shape.map(String.init).joined(separator: " x "),
+        group.first.stored,
         group.first.quantized ? "yes" : "no",
       ])
     }
@@ -206,7 +212,8 @@ private struct PlaneSize {
     var table = TextTable([.init("plane"), .init("content", .right), .init("stored", .right), .init("share", .right)])
     for size in sizes {
       table.add([
-        size.kind.rawValue, Figures.bytes(size.content), Figures.bytes(size.stored), Figures.fixed(100 * size.share, 1) + " %",
+        size.kind.rawValue, Figures.bytes(size.content), Figures.bytes(size.stored),
+        Figures.fixed(100 * size.share, 1) + " %",
       ])
     }
     return table

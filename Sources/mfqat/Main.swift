@@ -43,7 +43,8 @@ import Kernels
     guard let wanted = Environment["MFQAT_KERNELS"] else { return }
     let known = KernelTable.available.map(\.name)
     guard known.contains(wanted) else {
-      throw Refusal("MFQAT_KERNELS=\(wanted): this processor runs \(known.joined(separator: ", ")). Set one of them, or none.")
+      throw Refusal(
+        "MFQAT_KERNELS=\(wanted): this processor runs \(known.joined(separator: ", ")). Set one of them, or none.")
     }
   }
 }

@@ -19,5 +19,11 @@ enum Signals {
       _exit(128 + signal)
     }
     unsafe sigaction(SIGINT, &interrupt, nil)
+
+    // A parent that blocks signals in its threads, as thread pools do, hands its mask down.
+    var heard = sigset_t()
+    unsafe sigemptyset(&heard)
+    for signal in [SIGPIPE, SIGINT, SIGTERM, SIGUSR1] { unsafe sigaddset(&heard, signal) }
+    unsafe pthread_sigmask(SIG_UNBLOCK, &heard, nil)
   }
 }

@@ -3,6 +3,7 @@ import Kernels
 import Reports
 import Tensors
 import Text
+import Training
 import Transformer
 
 /// What `verify` found out about one thing.
@@ -47,7 +48,8 @@ struct Verification {
     result.attempt { result in
       let model = try AnchorModel(path)
       let bytes = try AnchorFile(path).manifest.files.reduce(0) { $0 + $1.size }
-      result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): every checksum holds"
+      result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): "
+        + "every checksum holds"
     }
     return result
   }
@@ -57,7 +59,8 @@ struct Verification {
     result.attempt { result in
       let file = try TokenFile(path)
       try file.verify()
-      result.summary = "token file, \(Figures.grouped(file.count)) tokens: the checksum holds, every id is in the vocabulary"
+      result.summary = "token file, \(Figures.grouped(file.count)) tokens: the checksum holds, every id is in the "
+        + "vocabulary"
     }
     return result
   }
@@ -78,8 +81,14 @@ struct Verification {
         done += 4 * spec.count
         progress(done, total)
       }
-      result.summary = "model folder, \(layout.all.count) tensors, \(Figures.grouped(layout.elementCount)) parameters: "
-        + "structure and shapes hold, every weight is finite (safetensors has no checksums)"
+      let sizes = "\(layout.all.count) tensors, \(Figures.grouped(layout.elementCount)) parameters"
+      if TrainingCheckpoint.isCheckpoint(path) {
+        try TrainingCheckpoint.verify(copyAt: path)
+        result.summary = "training checkpoint, \(sizes): every checksum holds, every weight is finite"
+      } else {
+        result.summary = "model folder, \(sizes): structure and shapes hold, every weight is finite "
+          + "(safetensors has no checksums)"
+      }
     }
     return result
   }

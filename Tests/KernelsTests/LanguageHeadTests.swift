@@ -9,7 +9,7 @@ import Testing
 /// Output projection and losses, chunk by chunk, against whole matrices of doubles.
 struct LanguageHeadTests {
   /// One shape in one chunk, one of several chunks with a short last one: a large vocabulary makes chunks small.
-  static let shapes = [Shape(T: 7, V: 33, D: 5, chunk: 7), Shape(T: 150, V: 100_003, D: 4, chunk: 64)]
+  static let shapes = [Shape(T: 7, V: 33, D: 5, chunk: 7), Shape(T: 150, V: 100_003, D: 4, chunk: 128)]
 
   struct Shape: Sendable, CustomTestStringConvertible {
     let T: Int, V: Int, D: Int, chunk: Int

@@ -6,7 +6,7 @@ import Testing
     """
     {"step":\(step),"tokens":\(step * 1000),"loss":\(4 - Double(step) / 8),"lr":0.001,"grad_norm":1.5,\
     "format":"\(step % 2 == 0 ? "mxint4" : "mxint2")","tokens_per_second":\(step == 1 ? 10 : 500),\
-    "seconds":{"weights":0.25,"compute":1.5},"bytes_sent":{"gradients":1024,"control":8}}
+    "seconds":{"weights":0.25,"compute":1.5,"communication":0.5},"bytes_sent":{"gradients":1024,"control":8}}
 
     """
   }.joined()
@@ -17,19 +17,22 @@ import Testing
     let summary = RunSummary(path: "run", history: history)
     #expect(history.steps.count == 20 && history.validations.count == 1)
     #expect(summary.first?.loss == 3.875 && summary.last?.loss == 1.5)
-    #expect(summary.finalLoss == 1.5625)
+    #expect(summary.losses.map(\.format) == ["mxint2", "mxint4"])
+    #expect(summary.losses.map(\.first) == [3.875, 3.75] && summary.losses.map(\.final) == [1.625, 1.5])
     #expect(summary.tokensPerSecond == 500)
-    #expect(summary.seconds.map(\.name) == ["weights", "compute"] && summary.seconds.map(\.value) == [5, 30])
+    #expect(summary.seconds.map(\.name) == ["weights", "compute", "communication"])
+    #expect(summary.seconds.map(\.value) == [5, 30, 10])
     #expect(summary.bytesSent.map(\.value) == [20_480, 160])
     #expect(summary.table.plain == """
       run              run
       steps            1 to 20, 20,000 tokens
-      loss             3.8750 at first, 1.5000 at last
-                       1.5625 mean of the last tenth
+      loss             mxint2 3.8750 at first, 1.6250 at last, 1.6250 mean of its last tenth
+                       mxint4 3.7500 at first, 1.5000 at last, 1.5000 mean of its last tenth
       steps by format  mxint2 10, mxint4 10
       tokens a second  500 (median)
       time             weights 5.0 s
                        compute 30.0 s
+                       communication 10.0 s, inside the phases above
       sent by rank 0   gradients 20.0 KiB
                        control 160 B
       validation       mxint4 2.1250 nats a token at step 20

@@ -26,7 +26,8 @@ enum Fixture {
     steps: Int = 4, batch: Int = 12, lanes: Int = 12, accumulation: Int = 1, quantization: String = "{}",
     extra: String = ""
   ) throws -> RunConfiguration {
-    try settings("""
+    try settings(
+      """
       model: {config: \(model), tokenizer: none}
       data: {train: [none.txt], context: 16}
       quantization: \(quantization)
@@ -50,8 +51,11 @@ enum Fixture {
 
   /// The model of the settings; the fixture's own where they name a path.
   static func configuration(of settings: RunConfiguration) throws -> ModelConfiguration {
-    let mapping = try settings.model.config
-      ?? Fixture.settings("model: {config: \(model), tokenizer: none}\ndata: {train: [x]}\ntraining: {steps: 1}").model.config!
+    let mapping =
+      try settings.model.config
+      ?? Fixture.settings(
+        "model: {config: \(model), tokenizer: none}\ndata: {train: [x], context: 16}\ntraining: {steps: 1}"
+      ).model.config!
     return try ModelConfiguration(json: Array(mapping.json.utf8), source: "test")
   }
 

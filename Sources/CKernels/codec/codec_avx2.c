@@ -1,4 +1,5 @@
 // The block codec on AVX2: a block is four vectors of floats or one of codes.
+#include "../ck_strict.h"
 #include <immintrin.h>
 
 #include "codec_plan.h"

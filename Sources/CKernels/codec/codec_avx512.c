@@ -1,4 +1,5 @@
 // The block codec on AVX-512 (F, BW, VL, DQ): a block is two vectors of floats, two blocks are one vector of codes.
+#include "../ck_strict.h"
 #include <immintrin.h>
 
 #include "codec_plan.h"

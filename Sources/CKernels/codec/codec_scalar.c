@@ -2,6 +2,7 @@
 //
 // Arithmetic is in double, where every product with a power of two that occurs here is exact, so that each element is
 // rounded once. OCP Microscaling Formats (MX) v1.0, section 6.3, with the scale floored and elements saturating.
+#include "../ck_strict.h"
 #include "codec_plan.h"
 
 static double power_of_two(int32_t exponent) {

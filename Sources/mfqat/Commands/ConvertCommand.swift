@@ -74,7 +74,8 @@ struct ConvertCommand: ParsableCommand {
       "source": .string(plan.source), "as": .string(plan.container.rawValue), "dry_run": .bool(dryRun),
       "outputs": .array(plan.outputs.map { output in
         [
-          "format": .string(output.format.name), "directory": .string(output.directory), "method": .string(output.label),
+          "format": .string(output.format.name), "directory": .string(output.directory),
+          "method": .string(output.label),
           "quantized_tensors": .integer(output.quantizedTensors), "tensors": .integer(output.tensors.count),
           "bits_per_weight": .number(output.bitsPerWeight), "bits_per_parameter": .number(output.bitsPerParameter),
           "code_bytes": .integer(output.codeBytes), "scale_bytes": .integer(output.scaleBytes),

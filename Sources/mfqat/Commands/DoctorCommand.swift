@@ -10,8 +10,8 @@ struct DoctorCommand: ParsableCommand {
     commandName: "doctor",
     abstract: "Show MPI, threads, instruction sets, kernels, libraries and memory.",
     discussion: """
-      Started by mpirun or srun it also shows where every rank runs. Warnings are about speed, not correctness: the exit \
-      status is 0 with and without them.
+      Started by mpirun or srun it also shows where every rank runs. Warnings are about speed, not correctness: the \
+      exit status is 0 with and without them.
       """)
 
   @OptionGroup var output: OutputOptions

@@ -13,10 +13,11 @@ struct EvaluateCommand: ParsableCommand {
     commandName: "evaluate",
     abstract: "Measure perplexity, and the distance to a reference, in one format or many.",
     discussion: """
-      Protocol: the text is tokenized as one stream without special tokens and cut into consecutive windows of --context \
-      tokens, the rest dropped; in each window every token but the first is scored. Without --format a dense model is \
-      measured as it is stored (fp32), an anchor in its own format. A lower format is sliced from an anchor, and rounded \
-      directly from a dense model. Bits per weight are those of the quantized tensors, their scales included.
+      Protocol: the text is tokenized as one stream without special tokens and cut into consecutive windows of \
+      --context tokens, the rest dropped; in each window every token but the first is scored. Without --format a dense \
+      model is measured as it is stored (fp32), an anchor in its own format. A lower format is sliced from an anchor, \
+      and rounded directly from a dense model. Bits per weight are those of the quantized tensors, their scales \
+      included.
       """)
 
   @OptionGroup var source: SourceOptions
@@ -25,7 +26,8 @@ struct EvaluateCommand: ParsableCommand {
   var text: [String]
 
   @Option(
-    name: .customLong("format"), help: ArgumentHelp("Formats to measure, separated by commas.", valueName: "formats"),
+    name: .customLong("format"),
+    help: ArgumentHelp("Formats to measure, separated by commas; fp32 is as stored.", valueName: "formats"),
     transform: FormatLists.choices)
   var formats: [FormatChoice]?
 
@@ -35,7 +37,8 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Use only the first tokens of the text.", valueName: "n"))
   var maxTokens: Int?
 
-  @Option(help: ArgumentHelp("Reference model, as stored: adds KL(reference || model) and same_top.", valueName: "source"))
+  @Option(help: ArgumentHelp(
+    "Reference model, as stored: adds KL(reference || model) and same_top.", valueName: "source"))
   var against: String?
 
   @Option(help: ArgumentHelp("Windows computed together. (default: as many as make 2048 tokens)", valueName: "n"))
@@ -46,7 +49,9 @@ struct EvaluateCommand: ParsableCommand {
   func validate() throws {
     if let context, context < 2 { throw ValidationError("--context \(context): a window has at least 2 tokens.") }
     if let batch, batch < 1 { throw ValidationError("--batch \(batch): at least one window is computed.") }
-    if let maxTokens, maxTokens < 2 { throw ValidationError("--max-tokens \(maxTokens): at least 2 tokens are needed.") }
+    if let maxTokens, maxTokens < 2 {
+      throw ValidationError("--max-tokens \(maxTokens): at least 2 tokens are needed.")
+    }
   }
 
   func run() throws {
@@ -78,7 +83,8 @@ struct EvaluateCommand: ParsableCommand {
     for model in models {
       let limit = model.configuration.contextLimit
       if let context, context > limit {
-        throw Refusal("--context \(context): the model \(model.path) attends to \(limit) tokens. Choose at most \(limit).")
+        throw Refusal(
+          "--context \(context): the model \(model.path) attends to \(limit) tokens. Choose at most \(limit).")
       }
     }
     return context ?? models.map(\.configuration.contextLimit).reduce(512, min)
@@ -103,8 +109,8 @@ struct EvaluateCommand: ParsableCommand {
     }
     return table.plain + """
 
-      \(record.source) on \(record.text.joined(separator: ", ")): \(Figures.grouped(record.tokensScored)) tokens scored in \
-      windows of \(record.context).
+      \(record.source) on \(record.text.joined(separator: ", ")): \(Figures.grouped(record.tokensScored)) tokens \
+      scored in windows of \(record.context).
 
       """
   }
@@ -122,8 +128,8 @@ enum EvaluationFormats {
     for choice in choices {
       guard let format = choice.block else {
         throw Refusal(
-          "\(anchor.path): an anchor has no fp32 weights, its own format is \(anchor.format). Leave --format out for that, or name "
-            + "some of \(anchor.formatsThatCanBeCut.map(\.name).joined(separator: ", ")).")
+          "\(anchor.path): an anchor has no fp32 weights, its own format is \(anchor.format). Leave --format out for "
+            + "that, or name some of \(anchor.formatsThatCanBeCut.map(\.name).joined(separator: ", ")).")
       }
       _ = try anchor.slice(to: format)
     }

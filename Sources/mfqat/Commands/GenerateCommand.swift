@@ -11,8 +11,8 @@ struct GenerateCommand: ParsableCommand {
     commandName: "generate",
     abstract: "Continue a prompt.",
     discussion: """
-      The text, prompt included, goes to standard output as it comes. The same seed gives the same text. Special tokens \
-      that the model's tokenizer puts before a text are put before the prompt.
+      The text, prompt included, goes to standard output as it comes. The same seed gives the same text. Special \
+      tokens that the model's tokenizer puts before a text are put before the prompt.
       """)
 
   @OptionGroup var source: SourceOptions
@@ -34,7 +34,8 @@ struct GenerateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Choose among the n most likely tokens only.", valueName: "n"))
   var topK: Int?
 
-  @Option(help: ArgumentHelp("Choose among the most likely tokens that together have this probability.", valueName: "p"))
+  @Option(help: ArgumentHelp(
+    "Choose among the most likely tokens that together have this probability.", valueName: "p"))
   var topP: Double?
 
   @Option(help: ArgumentHelp("Seed of the choices.", valueName: "n"))
@@ -57,7 +58,8 @@ struct GenerateCommand: ParsableCommand {
 
     let limit = model.configuration.contextLimit
     guard promptIDs.count < limit else {
-      throw Refusal("the prompt has \(promptIDs.count) tokens, the model \(model.path) attends to \(limit). Shorten it.")
+      throw Refusal(
+        "the prompt has \(promptIDs.count) tokens, the model \(model.path) attends to \(limit). Shorten it.")
     }
     let generator = try Generator(parameters, maximumTokens: min(limit, promptIDs.count + maxTokens))
     var stream = TokenStreamDecoder(tokenizer, skippingSpecialTokens: true)

@@ -9,8 +9,8 @@ struct InspectCommand: ParsableCommand {
     commandName: "inspect",
     abstract: "Show what is in a model folder, an anchor, a run or a token file.",
     discussion: """
-      Of a model: architecture, tensors and which of them are quantized, size in every format. Only headers and manifests \
-      are read; verify reads everything.
+      Of a model: architecture, tensors and which of them are quantized, size in every format. Only headers and \
+      manifests are read; verify reads everything.
       """)
 
   @Argument(help: ArgumentHelp("Model folder, anchor, run directory or token file.", valueName: "path"))

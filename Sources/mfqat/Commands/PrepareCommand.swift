@@ -10,9 +10,9 @@ struct PrepareCommand: ParsableCommand {
     commandName: "prepare",
     abstract: "Tokenize texts into one token file.",
     discussion: """
-      The files are one text, in the order given: plain text in UTF-8, .jsonl with a member "text" or "messages" a line, \
-      .json with an array of strings or such objects. No special tokens are added. The result is mapped into memory by \
-      train and evaluate.
+      The files are one text, in the order given: plain text in UTF-8, .jsonl with a member "text" or "messages" a \
+      line, .json with an array of strings or such objects. No special tokens are added. train and evaluate take \
+      the result in place of the text.
       """)
 
   @Option(help: "Model whose tokenizer is used: a folder with tokenizer.json, or any SOURCE.")

@@ -1,6 +1,7 @@
 import Reports
 
-/// How far a long piece of work is: one line that changes on a terminal, a line now and then elsewhere, nothing when quiet.
+/// How far a long piece of work is: one line that changes on a terminal, a line now and then elsewhere, nothing when
+/// quiet.
 final class ProgressMeter {
   private let title: String
   private let unit: String

@@ -1,0 +1,132 @@
+import Checkpoints
+import Communication
+import Transformer
+
+/// Where a run begins: at a checkpoint, or at the starting model.
+extension TrainingRun {
+  /// Fills the trainer and makes the run directory ready. Collective.
+  ///
+  /// - Returns: the step this directory has a checkpoint of, if the run begins there.
+  func start(_ resume: Resume) throws -> Int? {
+    switch resume {
+    case .no:
+      try startAnew { try directory.requireVacant() }
+      return nil
+    case .newest:
+      return try resumeFromNewest()
+    case .from(let path):
+      return try resumeFrom(path)
+    }
+  }
+
+  private func startAnew(_ check: () throws -> Void) throws {
+    try communicator.onRoot {
+      try check()
+      try directory.removeLeftovers()
+      try directory.truncateMetrics(after: 0)
+      try describe()
+    }
+    if let source = origin.source { try trainer.load(from: source) } else { try trainer.initialize() }
+  }
+
+  /// Writes what was asked for and where it runs.
+  private func describe() throws {
+    try directory.write(identity.settings, to: directory.configuration)
+    try directory.write(RunEnvironment.json(ranks: communicator.size), to: directory.environment)
+  }
+
+  // MARK: Resume
+
+  /// A damaged checkpoint is passed over for an older one and set aside; one of a changed configuration is an error.
+  private func resumeFromNewest() throws -> Int? {
+    let names = try communicator.fromRoot {
+      try directory.removeLeftovers()
+      return TrainingCheckpoint.all(in: directory.checkpoints).map(\.path).joined(separator: "\0")
+    }
+    let candidates = names.split(separator: "\0").compactMap { TrainingCheckpoint(path: String($0)) }
+    guard !candidates.isEmpty else {
+      try startAnew { try directory.requireNothingToLose() }
+      return nil
+    }
+    var refused: [(checkpoint: TrainingCheckpoint, reason: CollectiveFailure)] = []
+    for candidate in candidates {
+      do {
+        try communicator.onRoot { try candidate.verify() }
+      } catch let failure as CollectiveFailure {
+        report("refused \(candidate.path): \(failure)")
+        refused.append((candidate, failure))
+        continue
+      }
+      try restore(candidate)
+      try communicator.onRoot {
+        for (checkpoint, _) in refused { try CommittedDirectories.setAside(checkpoint.path) }
+        try continueHere(at: candidate)
+      }
+      report("resumed at step \(candidate.step) from \(candidate.path)")
+      return candidate.step
+    }
+    let error = RunDirectoryError(
+      path: directory.checkpoints, problem: "none of \(candidates.count) checkpoints can be used: \(refused[0].reason)",
+      hint: "Restore one from a copy, or start anew in another folder.")
+    throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
+  }
+
+  /// A checkpoint of this run directory is continued in place; one of another run begins a new directory.
+  private func resumeFrom(_ path: String) throws -> Int? {
+    let found = try communicator.fromRoot {
+      // A link, like `latest`, means what it points to.
+      guard
+        let checkpoint = TrainingCheckpoint(path: path)
+          ?? RunDirectory.realPath(path).flatMap({ TrainingCheckpoint(path: $0) })
+      else {
+        throw RunDirectoryError(
+          path: path, problem: "not a checkpoint", hint: "Name a folder like checkpoints/step-000500.")
+      }
+      try checkpoint.verify()
+      if !directory.owns(checkpoint) { try directory.requireVacant() }
+      return checkpoint.path
+    }
+    guard let checkpoint = TrainingCheckpoint(path: found) else { preconditionFailure("\(found) was a checkpoint") }
+    try restore(checkpoint)
+    let isOwn = try communicator.agree(on: communicator.isRoot && directory.owns(checkpoint))
+    try communicator.onRoot {
+      if isOwn {
+        try directory.removeLeftovers()
+        try continueHere(at: checkpoint)
+      } else {
+        try describe()
+      }
+    }
+    report("resumed at step \(checkpoint.step) from \(checkpoint.path)")
+    return isOwn ? checkpoint.step : nil
+  }
+
+  /// Refuses a checkpoint of another run; fills every rank's state from it.
+  private func restore(_ checkpoint: TrainingCheckpoint) throws {
+    let note = try communicator.fromRoot {
+      let before = try CheckpointState(checkpoint.path + "/" + TrainingCheckpoint.stateFile).identity
+      if let difference = identity.difference(from: before) {
+        throw RunDirectoryError(
+          path: checkpoint.path, problem: "the run cannot go on: \(difference)",
+          hint: "Set it back, or start a new run; to train on from these weights name the checkpoint as model.path.")
+      }
+      return before.arithmetic == identity.arithmetic ? "" : before.arithmetic
+    }
+    if !note.isEmpty {
+      report(
+        "the checkpoint was computed with \(note), this run goes on with \(identity.arithmetic): last bits may differ "
+          + "from those of an uninterrupted run")
+    }
+    try communicator.onEveryRank {
+      try checkpoint.restore(trainer)
+      if let source = origin.source { try trainer.loadTeacher(from: source) }
+    }
+    try trainer.weights.mastersChanged()
+  }
+
+  private func continueHere(at checkpoint: TrainingCheckpoint) throws {
+    try directory.truncateMetrics(after: checkpoint.step)
+    try directory.markLatest(TrainingCheckpoint.name(ofStep: checkpoint.step))
+    try describe()
+  }
+}
