@@ -6,7 +6,7 @@ package import CKernels
 
 /// The kernels in use: one table for the whole process, chosen at first use and never changed.
 ///
-/// `MFQAT_KERNELS=scalar|avx2|avx512` forces one; a table that this processor cannot run is refused by name.
+/// `MFQAT_KERNELS=scalar|avx2|avx512|avx512_vnni|avx512_bf16` forces one; a table that this processor cannot run is refused by name.
 @safe public struct KernelTable: @unchecked Sendable {
   package let raw: UnsafePointer<ck_table>
 
