@@ -39,6 +39,8 @@ struct StepCommand: ParsableCommand {
   var profile = false
   @Option(help: "torch_baseline.py: run PyTorch's step in turns with this one.")
   var compareTorch: String?
+  @Option(help: "PyTorch's competitors: \(TorchBaseline.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var torch: [TorchBaseline] = [.fp32, .fp32Compile]
   @Option(help: "The interpreter that has torch.")
   var python = "python3"
   @Option(help: "Turns, where several programs are compared.")
@@ -76,7 +78,7 @@ struct StepCommand: ParsableCommand {
         model: {config: {hidden_size: 1}, tokenizer: none}
         data: {train: [synthetic], context: \(context ?? config.context)}
         quantization: \(quantization)
-        training: {steps: 10000, batch: \(batch ?? config.batch), lanes: \(lanes), learning_rate: 1.0e-4}
+        training: {steps: 10000, batch: \(batch ?? config.batch), lanes: \(lanes), learning_rate: 1.0e-4, precision: \(objective.precisionYAML)}
         """, file: "mfqat-bench step")
   }
 
@@ -89,7 +91,7 @@ struct StepCommand: ParsableCommand {
     for (name, value) in [("--steps", steps), ("--batch", batch), ("--context", context), ("--lanes", lanes)] {
       if let value { arguments += [name, "\(value)"] }
     }
-    if let schedule, objective != "fp32" { arguments += ["--schedule", schedule] }
+    if let schedule, !objective.hasPrefix("fp32") { arguments += ["--schedule", schedule] }
     return arguments
   }
 }
