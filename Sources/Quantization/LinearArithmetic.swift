@@ -42,6 +42,9 @@ public struct LinearArithmetic: Sendable, Hashable {
   /// Whether scales are per tensor and outputs are rotated back (HALO), which exists for 8-bit integers only.
   public var isHALO: Bool { policy == .halo0 || policy == .halo1 || policy == .halo2 }
 
+  /// Whether a policy has anything to rotate or to scale: bf16 and fp32 have none.
+  public var usesRotations: Bool { forward.isInteger || backward.isInteger || weightGradient.isInteger }
+
   /// The block of a rotation along an axis of that length, or nil where none of 16...128 divides it.
   public func block(forAxis length: Int) -> Int? {
     var block = rotationBlock

@@ -95,7 +95,6 @@ public final class Trainer {
 
   /// Loads the starting weights and publishes them; the teacher is the model that the run started from.
   public func load(from source: any ModelSource) throws {
-    linear.start()
     try communicator.onEveryRank {
       try state.load(from: source)
       try loadTeacher(from: source)
@@ -109,7 +108,6 @@ public final class Trainer {
 
   /// Starts a new model.
   public func initialize() throws {
-    linear.start()
     let settings = configuration.model.initialization
     state.initialize(
       Initialization(seed: configuration.training.seed, standardDeviation: Float(settings.standardDeviation)))

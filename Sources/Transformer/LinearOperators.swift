@@ -21,6 +21,7 @@ public final class LinearOperators {
   private let low: [LowLayer]
   private let scratch: LowPrecisionScratch?
   private let activations: MXFormat?
+  private var isDrawn = false
   /// The products that run in fewer bits, and those that the plan left in fp32, with the reason.
   public let decisions: [LinearPlan.Decision]
 
@@ -100,12 +101,6 @@ public final class LinearOperators {
     self.low = low
   }
 
-  /// Draws the rotations: the first thing that touches their memory, after a dry run would have ended.
-  public func start() {
-    guard let scratch else { return }
-    for layer in low { layer.linear.axes.draw(seed: scratch.seed, name: layer.linear.name, step: 0) }
-  }
-
   public var isFullPrecision: Bool { low.isEmpty }
 
   /// Where the coming passes stand in the run.
@@ -119,6 +114,11 @@ public final class LinearOperators {
   /// - Parameter codes: of the unit's tensors by index, contiguous for neighbours that are all quantized; nil where a
   ///   tensor has none.
   public func prepare(unit: Int, of w: Parameters, codes: (_ tensor: Int) -> WeightCodes?) {
+    // Not when memory is laid out: a dry run touches none.
+    if !isDrawn, let scratch {
+      for layer in low { layer.linear.axes.draw(seed: scratch.seed, name: layer.linear.name, step: 0) }
+      isDrawn = true
+    }
     for layer in low where layer.unit == unit {
       // One missing code keeps the whole product on the fp32 values: they are what its tensors hold.
       let hasCodes = layer.tensors.allSatisfy { codes($0) != nil }
