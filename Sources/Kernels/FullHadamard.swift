@@ -7,13 +7,13 @@ public import Tensors
 ///     rotateRows     x <- x R         inverse: x <- x Rᵀ
 ///     rotateColumns  x <- Rᵀ x        inverse: x <- R x
 ///
-/// H_P is Sylvester's (a fast transform), H_K any Hadamard matrix. The inverse is the **transpose**: H_K is not symmetric
-/// for K = 12, 20, 28, ... in general, and the same forward operator applied twice is then not the identity. There is no
-/// padding: the axis has exactly d elements.
+/// H_P is Sylvester's (a fast transform), H_K any Hadamard matrix. The inverse is the **transpose**: most H_K are not
+/// symmetric (12, 20, 44, ...), and the forward operator applied twice is then not the identity. There is no padding:
+/// the axis has exactly d elements.
 ///
-/// Defined to the bit: signs; butterflies (a + b, a - b) inside each run of P at distance 1, 2, 4 ... P/2; sums over the K
-/// runs in ascending order; one product with the float nearest to 1/sqrt(d). The inverse keeps this order, signs last.
-/// With K = 1 this is the block rotation of ck_panels.h with block d.
+/// Defined to the bit: signs; butterflies (a + b, a - b) inside each run of P at distance 1, 2, 4 ... P/2; for K > 1
+/// sums over the K runs in ascending order, from +0; one product with the float nearest to 1/sqrt(d). The inverse keeps
+/// this order, signs last. With K = 1 this is the block rotation of ck_panels.h with block d.
 public struct FullHadamard: Sendable {
   /// K
   public let order: Int
@@ -107,6 +107,10 @@ public struct FullHadamard: Sendable {
   /// x <- H_P x over P elements; neighbours (spacing 1) are one long run at every distance.
   private func butterflies(_ x: UnsafeMutablePointer<Float>, spacing: Int, run: Int) {
     var distance = 1
+    if spacing == 1 && power >= 8 {
+      for i in stride(from: 0, to: power, by: 8) { unsafe Self.eight(x + i) }
+      distance = 8
+    }
     while distance < power {
       for start in stride(from: 0, to: power, by: 2 * distance) {
         let a = unsafe x + start * spacing
@@ -119,6 +123,18 @@ public struct FullHadamard: Sendable {
       }
       distance *= 2
     }
+  }
+
+  /// Distances 1, 2 and 4 among 8 neighbours: loops of so few elements would cost more than their additions.
+  @inline(__always)
+  private static func eight(_ x: UnsafeMutablePointer<Float>) {
+    let v = unsafe UnsafeRawPointer(x).loadUnaligned(as: SIMD8<Float>.self)
+    let (a, b) = (v.evenHalf + v.oddHalf, v.evenHalf - v.oddHalf)  // columns 0, 2, 4, 6 of the pairs, and 1, 3, 5, 7
+    let (c, d) = (a.evenHalf + a.oddHalf, a.evenHalf - a.oddHalf)  // 0, 4 and 2, 6
+    let (e, f) = (b.evenHalf + b.oddHalf, b.evenHalf - b.oddHalf)  // 1, 5 and 3, 7
+    let (low, high) = (SIMD4(c[0], e[0], d[0], f[0]), SIMD4(c[1], e[1], d[1], f[1]))
+    let out = SIMD8(lowHalf: low + high, highHalf: low - high)
+    unsafe UnsafeMutableRawPointer(x).storeBytes(of: out, as: SIMD8<Float>.self)
   }
 
   @inline(__always)
@@ -141,9 +157,11 @@ public struct FullHadamard: Sendable {
     let weights = inverse ? backward : forward
     let tiled = order % 4 == 0 ? run / 8 * 8 : 0
     // Sound: rows source, target < K of `run` elements each, in x and (at `strip` elements a row) in scratch.
-    for target in stride(from: 0, to: tiled > 0 ? order : 0, by: 4) {
-      for j in stride(from: 0, to: tiled, by: 8) {
-        unsafe Self.tile(x + j, spacing, weights, order, target, scratch + target * Self.strip + j)
+    unsafe weights.withUnsafeBufferPointer { weights in
+      for target in stride(from: 0, to: tiled > 0 ? order : 0, by: 4) {
+        for j in stride(from: 0, to: tiled, by: 8) {
+          unsafe Self.tile(x + j, spacing, weights.baseAddress! + target, order, scratch + target * Self.strip + j)
+        }
       }
     }
     for target in 0..<order {
@@ -158,20 +176,20 @@ public struct FullHadamard: Sendable {
     }
   }
 
-  /// Sums of 8 columns for 4 targets: 32 accumulators in registers.
+  /// Sums of 8 columns for 4 targets, in registers; `weights` are those of the first target, `order` apart by source.
   @inline(__always)
   private static func tile(
-    _ x: UnsafeMutablePointer<Float>, _ spacing: Int, _ weights: [Float], _ order: Int, _ target: Int,
+    _ x: UnsafeMutablePointer<Float>, _ spacing: Int, _ weights: UnsafePointer<Float>, _ order: Int,
     _ out: UnsafeMutablePointer<Float>
   ) {
     var sums = (SIMD8<Float>(), SIMD8<Float>(), SIMD8<Float>(), SIMD8<Float>())
     for source in 0..<order {
       let term = unsafe UnsafeRawPointer(x + source * spacing).loadUnaligned(as: SIMD8<Float>.self)
-      let w = source * order + target
-      sums.0 += term * weights[w]
-      sums.1 += term * weights[w + 1]
-      sums.2 += term * weights[w + 2]
-      sums.3 += term * weights[w + 3]
+      let w = unsafe weights + source * order
+      unsafe sums.0 += term * w[0]
+      unsafe sums.1 += term * w[1]
+      unsafe sums.2 += term * w[2]
+      unsafe sums.3 += term * w[3]
     }
     unsafe UnsafeMutableRawPointer(out).storeBytes(of: sums.0, as: SIMD8<Float>.self)
     unsafe UnsafeMutableRawPointer(out + strip).storeBytes(of: sums.1, as: SIMD8<Float>.self)

@@ -11,8 +11,8 @@
 /// Paley I, and with it H_2 ⊗ Paley I, is **not symmetric**: orders 12, 20, 24, 40, 44 and others. Undo a rotation with
 /// the transpose.
 public struct HadamardMatrix: Sendable, Hashable {
-  /// The largest order offered. An axis of any size may be factored (`HadamardSize`); this bounds the dense factor, each
-  /// element of which costs `order` additions.
+  /// The largest order offered. An axis of any size may be factored (`HadamardSize`); this bounds the dense factor,
+  /// which costs `order` additions an element.
   public static let largestOrder = 512
 
   public let order: Int

@@ -1,7 +1,7 @@
 /// An axis of `size` elements as a Hadamard rotation sees it: size = order · power, H = H_order ⊗ H_power.
 ///
-/// The power of two is a fast transform (log₂ power additions an element), the rest a dense matrix (`order` additions an
-/// element), so the order is the smallest that is offered: 576 = 36 · 16, 768 = 12 · 64, 1024 = 1 · 1024,
+/// The power of two is a fast transform (log₂ power additions an element), the rest a dense matrix (`order` additions
+/// an element), so the order is the smallest that is offered: 576 = 36 · 16, 768 = 12 · 64, 1024 = 1 · 1024,
 /// 4864 = 76 · 64, 11008 = 172 · 64.
 ///
 /// There is no padding to a size that would be easier: the transform of a padded axis, cut back, is not orthogonal.
@@ -37,11 +37,11 @@ public struct HadamardSize: Sendable, Hashable {
     return matrix
   }
 
-  /// The block of a block-diagonal rotation, blockdiag(H_b, ..., H_b): the largest power of two that divides `size` and
-  /// is at most `limit`. 0, which is no rotation, where that would be below `least`: a block of 8 spreads an outlier over
-  /// 8 elements only, and the kernels have none below 16.
+  /// The block of a block-diagonal rotation, blockdiag(H_b, ..., H_b): the largest power of two that divides `size`
+  /// and is at most `limit`. 0, which is no rotation, where that would be below `least`: a block of 8 spreads an outlier
+  /// over 8 elements only, and the kernels have none below 16.
   ///
-  /// 64 reaches within 10 % of the error of a full-width rotation (128: within 5 %) and needs no dense factor.
+  /// With a scale for each vector, 64 comes within 10 % of the error of a full-width rotation, without a dense factor.
   public static func block(dividing size: Int, atMost limit: Int = 64, atLeast least: Int = 16) -> Int {
     precondition(size >= 1 && limit >= 1, "a Hadamard block of at most \(limit) for \(size) elements")
     var block = 1 << size.trailingZeroBitCount

@@ -4,8 +4,8 @@ import Tensors
 ///
 /// Needed because Sylvester's matrix alone turns a mean into a new outlier: its first column sums the axis.
 ///
-/// Position i has the same sign on every rank, for every length of the axis and at every step: the signs are a function of
-/// (seed, stream, redraw, i) and of nothing else. A checkpoint stores the seed, not the signs.
+/// Position i has the same sign on every rank, for every length of the axis and at every step: the signs are a function
+/// of (seed, stream, redraw, i) and of nothing else. A checkpoint stores the seed, not the signs.
 public struct RotationSigns: Sendable {
   /// The axes of a linear layer Y = X Wᵀ; every operand that has the axis is rotated with the same signs.
   public enum Axis: String, Sendable, Hashable, CaseIterable {
