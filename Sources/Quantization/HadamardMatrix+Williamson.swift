@@ -8,8 +8,8 @@
 /// A circulant is its first row; row i is that row shifted right by i. Symmetric circulants commute, which is what
 /// makes the off-diagonal blocks of H Hᵀ cancel.
 extension HadamardMatrix {
-  /// First rows of A, B, C, D by order. Those of 92, 100, 116 come from a search over symmetric sequences (their squared
-  /// spectra sum to 4 n at every frequency, which prunes it to milliseconds); the tests hold all to H Hᵀ = 4 n I.
+  /// First rows of A, B, C, D by order. Those of 92, 100, 116 come from a search over symmetric sequences (their
+  /// squared spectra sum to 4 n at every frequency, which prunes it to milliseconds); tests hold all to H Hᵀ = 4 n I.
   static let williamsonRows: [Int: [String]] = [
     52: [
       "+-+--++++--+-", "+---++++++---", "++-+--++--+-+", "+----+--+----",

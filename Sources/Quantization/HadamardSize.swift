@@ -38,8 +38,8 @@ public struct HadamardSize: Sendable, Hashable {
   }
 
   /// The block of a block-diagonal rotation, blockdiag(H_b, ..., H_b): the largest power of two that divides `size`
-  /// and is at most `limit`. 0, which is no rotation, where that would be below `least`: a block of 8 spreads an outlier
-  /// over 8 elements only, and the kernels have none below 16.
+  /// and is at most `limit`. 0, which is no rotation, where that would be below `least`: a block of 8 spreads an
+  /// outlier over 8 elements only, and the kernels have none below 16.
   ///
   /// With a scale for each vector, 64 comes within 10 % of the error of a full-width rotation, without a dense factor.
   public static func block(dividing size: Int, atMost limit: Int = 64, atLeast least: Int = 16) -> Int {
