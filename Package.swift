@@ -87,7 +87,7 @@ let package = Package(
     tests("FormatsTests", of: ["Formats", "Tensors"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
-    tests("QuantizationTests", of: ["Quantization", "Formats"]),
+    tests("QuantizationTests", of: ["Quantization", "Kernels", "Formats", "Tensors"]),
     tests("CommunicationTests", of: ["Communication", "Kernels", "Formats", "Tensors", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
     tests("TextTests", of: ["Text", "Tensors"]),

@@ -40,15 +40,8 @@ public struct LinearArithmetic: Sendable, Hashable {
 
   public var isFullPrecision: Bool { forward == .fp32 && backward == .fp32 && weightGradient == .fp32 }
   /// Whether scales are per tensor and outputs are rotated back (HALO), which exists for 8-bit integers only.
-  public var isHALO: Bool { policy == .halo0 || policy == .halo1 || policy == .halo2 }
+  public var isHALO: Bool { policy.scalesWholeTensors }
 
   /// Whether a policy has anything to rotate or to scale: bf16 and fp32 have none.
   public var usesRotations: Bool { forward.isInteger || backward.isInteger || weightGradient.isInteger }
-
-  /// The block of a rotation along an axis of that length, or nil where none of 16...128 divides it.
-  public func block(forAxis length: Int) -> Int? {
-    var block = rotationBlock
-    while block >= 16, length % block != 0 { block /= 2 }
-    return block >= 16 ? block : nil
-  }
 }

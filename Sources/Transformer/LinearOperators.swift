@@ -71,7 +71,7 @@ public final class LinearOperators {
         arithmetic, inputs: product.inputs, outputs: product.outputs, tokens: T, formats: formats)
       left.include(needs.left)
       right.include(needs.right)
-      if arithmetic.isHALO {
+      if arithmetic.isHALO || arithmetic.rotatesFullWidth {
         let padded = (T + 127) / 128 * 128
         rotated = max(rotated, padded * max(product.inputs, product.outputs), product.inputs * product.outputs)
       }
@@ -116,7 +116,7 @@ public final class LinearOperators {
   public func prepare(unit: Int, of w: Parameters, codes: (_ tensor: Int) -> WeightCodes?) {
     // Not when memory is laid out: a dry run touches none.
     if !isDrawn, let scratch {
-      for layer in low { layer.linear.axes.draw(seed: scratch.seed, name: layer.linear.name, step: 0) }
+      for layer in low { layer.linear.axes.draw(step: scratch.step) }
       isDrawn = true
     }
     for layer in low where layer.unit == unit {

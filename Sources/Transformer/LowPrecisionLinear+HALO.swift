@@ -13,10 +13,10 @@ import Tensors
 extension LowPrecisionLinear {
   func prepareBackwardHALO(_ weight: borrowing Tensor, _ operand: Operand) {
     let quantizer = Quantizer(.tensor(largest: largestWeight))
-    guard let rotation = axes.halo else { return operand.pack(weight, contracting: .rows, by: quantizer) }
+    guard let rotation = axes.input else { return operand.pack(weight, contracting: .rows, by: quantizer) }
     var rotated = shared.rotated.region(0, rows: outputs, columns: inputs)
     rotated.copy(from: weight)
-    rotation.apply(to: &rotated, along: .columns)
+    rotation.apply(to: &rotated, along: .columns, .forward, shared)
     operand.pack(rotated, contracting: .rows, by: quantizer)
   }
 
@@ -26,32 +26,32 @@ extension LowPrecisionLinear {
     guard arithmetic.policy == .halo2, let tokenAxis = axes.tokens else {
       packWholeTensor(dy, contracting: .columns, rounding("input gradient", token: token))
       LowPrecisionProduct.multiply(&dx, left: shared.left, right: weights)
-      axes.halo?.apply(to: &dx, along: .columns, .inverse)
+      axes.input?.apply(to: &dx, along: .columns, .inverse, shared)
       return
     }
     // Tokens padded with zeros to whole blocks, rotated, multiplied, rotated back, the padding dropped.
-    let count = (dy.rows + tokenAxis.block - 1) / tokenAxis.block * tokenAxis.block
+    let count = tokenAxis.length
     var rotated = shared.rotated.region(0, rows: count, columns: outputs)
     rotated.fillWithZeros()
     var head = rotated.rows(0..<dy.rows)
     head.copy(from: dy)
-    tokenAxis.apply(to: &rotated, along: .rows)
+    tokenAxis.apply(to: &rotated, along: .rows, .forward, shared)
     packWholeTensor(rotated, contracting: .columns, rounding("input gradient", token: token))
     var product = shared.rotated.region(0, rows: count, columns: inputs)
     LowPrecisionProduct.multiply(&product, left: shared.left, right: weights)
-    tokenAxis.apply(to: &product, along: .rows, .inverse)
+    tokenAxis.apply(to: &product, along: .rows, .inverse, shared)
     dx.copy(from: product.rows(0..<dx.rows))
-    axes.halo?.apply(to: &dx, along: .columns, .inverse)
+    axes.input?.apply(to: &dx, along: .columns, .inverse, shared)
   }
 
   func backwardWeightHALO(
     _ dWeight: inout Tensor, from dy: borrowing Tensor, input x: borrowing Tensor, token: Int
   ) {
     packWholeTensor(dy, contracting: .rows, rounding("weight gradient", token: token))
-    if let rotation = axes.halo {
+    if let rotation = axes.input {
       var rotated = shared.rotated.region(0, rows: x.rows, columns: x.columns)
       rotated.copy(from: x)
-      rotation.apply(to: &rotated, along: .columns)
+      rotation.apply(to: &rotated, along: .columns, .forward, shared)
       let largest = Largest.magnitude(of: rotated, contracting: .columns)
       shared.right.pack(rotated, contracting: .rows, by: Quantizer(.tensor(largest: largest)))
     } else {
@@ -59,7 +59,7 @@ extension LowPrecisionLinear {
       shared.right.pack(x, contracting: .rows, by: Quantizer(.tensor(largest: largest)))
     }
     LowPrecisionProduct.multiply(&dWeight, left: shared.left, right: shared.right)
-    axes.halo?.apply(to: &dWeight, along: .columns, .inverse)
+    axes.input?.apply(to: &dWeight, along: .columns, .inverse, shared)
   }
 
   /// Gradients, as they are, with one scale.

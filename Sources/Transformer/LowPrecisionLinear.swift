@@ -24,7 +24,7 @@ public final class LowPrecisionLinear: LinearOperator {
   let backwardWeights: Operand?
   /// What the rows of x become for F: it follows from how the weights were packed.
   private var forwardInput = Quantizer(.bf16)
-  private var forwardRotation: BlockRotation?
+  private var forwardRotation: AxisRotation?
   /// HALO: the weight's largest magnitude after its rotation.
   var largestWeight: Float = 0
 
@@ -40,7 +40,7 @@ public final class LowPrecisionLinear: LinearOperator {
     self.inputs = inputs
     self.outputs = outputs
     self.shared = shared
-    axes = RotationAxes(name, arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, in: arena)
+    axes = RotationAxes(name, arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, seed: shared.seed, in: arena)
     let needs = LowPrecisionLinear.capacities(
       arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, formats: formats)
     forwardWeights = arithmetic.forward == .fp32 ? nil : Operand(.right, needs.forwardWeights, in: arena)
@@ -53,8 +53,8 @@ public final class LowPrecisionLinear: LinearOperator {
   ///
   /// - Parameter codes: of a quantized weight, in the format of the pass.
   func prepare(weight: borrowing Tensor, codes: WeightCodes?, activations: MXFormat?) {
-    if arithmetic.signs == .redraw { axes.draw(seed: shared.seed, name: name, step: shared.step) }
-    if arithmetic.isHALO { largestWeight = Largest.magnitude(of: weight, contracting: .columns, rotation: axes.halo) }
+    if arithmetic.signs == .redraw { axes.draw(step: shared.step) }
+    if arithmetic.isHALO { largestWeight = largest(of: weight, axes.input) }
     prepareForward(weight, codes, activations)
     prepareBackward(weight)
   }
@@ -74,13 +74,13 @@ public final class LowPrecisionLinear: LinearOperator {
       operand.pack(weight, contracting: .columns, by: Quantizer(.bf16))
       forwardInput = Quantizer(.bf16)
     } else if arithmetic.isHALO {
-      operand.pack(weight, contracting: .columns, by: Quantizer(.tensor(largest: largestWeight)), rotation: axes.halo)
       forwardInput = Quantizer(.tensor(largest: 0))
-      forwardRotation = axes.halo
+      forwardRotation = axes.input
+      pack(weight, into: operand, .columns, Quantizer(.tensor(largest: largestWeight)), axes.input)
     } else {
       forwardInput = quantizer(arithmetic.forward)
       forwardRotation = axes.input
-      operand.pack(weight, contracting: .columns, by: forwardInput, rotation: axes.input)
+      pack(weight, into: operand, .columns, forwardInput, axes.input)
     }
   }
 
@@ -91,7 +91,7 @@ public final class LowPrecisionLinear: LinearOperator {
     } else if arithmetic.backward == .bf16 {
       operand.pack(weight, contracting: .rows, by: Quantizer(.bf16))
     } else {
-      operand.pack(weight, contracting: .rows, by: quantizer(arithmetic.backward), rotation: axes.output)
+      pack(weight, into: operand, .rows, quantizer(arithmetic.backward), axes.output)
     }
   }
 
@@ -101,9 +101,9 @@ public final class LowPrecisionLinear: LinearOperator {
     guard let forwardWeights else { return Linear.forward(&y, of: x, weight: weight, output: output) }
     var quantizer = forwardInput
     if case .tensor = quantizer.scale {
-      quantizer.scale = .tensor(largest: Largest.magnitude(of: x, contracting: .columns, rotation: forwardRotation))
+      quantizer.scale = .tensor(largest: largest(of: x, forwardRotation))
     }
-    shared.left.pack(x, contracting: .columns, by: quantizer, rotation: forwardRotation)
+    pack(x, into: shared.left, .columns, quantizer, forwardRotation)
     LowPrecisionProduct.multiply(&y, left: shared.left, right: forwardWeights, output: output)
   }
 
@@ -113,9 +113,9 @@ public final class LowPrecisionLinear: LinearOperator {
     guard let backwardWeights else { return Linear.backwardInput(&dx, from: dy, weight: weight, output: output) }
     if arithmetic.isHALO { return backwardInputHALO(&dx, from: dy, backwardWeights, token: token) }
     let bits = arithmetic.backward
-    shared.left.pack(
-      dy, contracting: .columns, by: quantizer(bits, gradient: "input gradient", token: token),
-      rotation: bits == .bf16 ? nil : axes.output)
+    pack(
+      dy, into: shared.left, .columns, quantizer(bits, gradient: "input gradient", token: token),
+      bits.isInteger ? axes.output : nil)
     LowPrecisionProduct.multiply(&dx, left: shared.left, right: backwardWeights, output: output)
   }
 
@@ -125,11 +125,23 @@ public final class LowPrecisionLinear: LinearOperator {
     let bits = arithmetic.weightGradient
     guard bits != .fp32 else { return Linear.backwardWeight(&dWeight, from: dy, input: x, output: output) }
     if arithmetic.isHALO { return backwardWeightHALO(&dWeight, from: dy, input: x, token: token) }
-    let rotation = bits == .bf16 ? nil : axes.tokens
-    shared.left.pack(
-      dy, contracting: .rows, by: quantizer(bits, gradient: "weight gradient", token: token), rotation: rotation)
-    shared.right.pack(x, contracting: .rows, by: quantizer(bits), rotation: rotation)
+    let rotation = bits.isInteger ? axes.tokens : nil
+    pack(dy, into: shared.left, .rows, quantizer(bits, gradient: "weight gradient", token: token), rotation)
+    pack(x, into: shared.right, .rows, quantizer(bits), rotation)
     LowPrecisionProduct.multiply(&dWeight, left: shared.left, right: shared.right, output: output)
+  }
+
+  private func pack(
+    _ x: borrowing Tensor, into operand: Operand, _ contracting: Operand.Contraction, _ quantizer: Quantizer,
+    _ rotation: AxisRotation?
+  ) {
+    if let rotation { rotation.pack(x, into: operand, contracting: contracting, by: quantizer, shared) }
+    else { operand.pack(x, contracting: contracting, by: quantizer) }
+  }
+
+  /// HALO: the largest magnitude of a whole tensor.
+  private func largest(of x: borrowing Tensor, _ rotation: AxisRotation?) -> Float {
+    rotation?.largest(of: x, shared) ?? Largest.magnitude(of: x, contracting: .columns)
   }
 
   // MARK: Quantizers

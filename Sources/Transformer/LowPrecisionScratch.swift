@@ -9,8 +9,10 @@ final class LowPrecisionScratch {
   let seed: UInt64
   let left: Operand
   let right: Operand
-  /// HALO: operands that are rotated before they are packed, (tokens, width) and (outputs, inputs).
+  /// Operands that are rotated before they are packed: HALO's, and those of full width.
   var rotated: Tensor
+  /// What a rotation over a whole axis sums in.
+  var dense: Tensor
   /// The optimizer step, and the first token of the pass in the tokens of the step.
   var step = 0
   var firstToken = 0
@@ -22,6 +24,7 @@ final class LowPrecisionScratch {
     self.left = Operand(.left, left, in: arena)
     self.right = Operand(.right, right, in: arena)
     rotated = Tensor(rows: 1, columns: rotatedElements, in: arena)
+    dense = Tensor(rows: 1, columns: rotatedElements > 0 ? 64 * HadamardMatrix.largestOrder : 0, in: arena)
     tables = Dictionary(
       uniqueKeysWithValues: MXFormat.all.filter(\.element.isByteCarried).map { ($0, CarrierTable($0, in: arena)) })
   }
@@ -65,40 +68,5 @@ final class CarrierTable {
     self.format = format
     unsafe self.codes = codes
     unsafe self.scales = scales
-  }
-}
-
-/// The rotations of one layer, one for each axis that can be contracted.
-final class RotationAxes {
-  let input: BlockRotation?
-  let output: BlockRotation?
-  let tokens: BlockRotation?
-  /// HALO-1 and 2 rotate features; HALO-2 the tokens of a gradient, too.
-  var halo: BlockRotation? { isHALORotated ? input : nil }
-  private let isHALORotated: Bool
-
-  init(_ name: String, _ a: LinearArithmetic, inputs: Int, outputs: Int, tokens count: Int, in arena: Arena) {
-    isHALORotated = a.policy == .halo1 || a.policy == .halo2
-    func axis(_ length: Int, isUsed: Bool) -> BlockRotation? {
-      guard isUsed, let block = a.block(forAxis: length) else { return nil }
-      return BlockRotation(block: block, length: length, in: arena)
-    }
-    let isContraction = a.policy == .contraction
-    input = axis(inputs, isUsed: isContraction && a.forward.isInteger || isHALORotated)
-    output = axis(outputs, isUsed: isContraction && a.backward.isInteger)
-    // Tokens are padded with zeros to whole blocks, so that every count can be rotated.
-    let padded = (count + a.rotationBlock - 1) / a.rotationBlock * a.rotationBlock
-    tokens = axis(padded, isUsed: isContraction && a.weightGradient.isInteger || a.policy == .halo2)
-    self.arithmetic = a
-  }
-
-  private let arithmetic: LinearArithmetic
-
-  /// - Parameter step: of signs that are drawn anew; 0 of fixed ones.
-  func draw(seed: UInt64, name: String, step: Int) {
-    guard arithmetic.signs != .none else { return }
-    if let input { RotationSigns(seed: seed, name: name, axis: .input, step: step).fill(&input.signs) }
-    if let output { RotationSigns(seed: seed, name: name, axis: .output, step: step).fill(&output.signs) }
-    if let tokens { RotationSigns(seed: seed, name: name, axis: .tokens, step: step).fill(&tokens.signs) }
   }
 }
