@@ -87,7 +87,7 @@ final class AxisRotation {
 }
 
 /// The rotations of one layer, one for each axis that can be contracted; nil where the policy has none.
-final class RotationAxes {
+package final class RotationAxes {
   let input: AxisRotation?
   let output: AxisRotation?
   let tokens: AxisRotation?
@@ -106,7 +106,7 @@ final class RotationAxes {
     tokens = axis(.tokens, padded, isUsed: isContraction && a.weightGradient.isInteger || a.policy == .halo2)
   }
 
-  func draw(step: Int) {
+  package func draw(step: Int) {
     input?.draw(step: step)
     output?.draw(step: step)
     tokens?.draw(step: step)

@@ -1,4 +1,4 @@
-import Formats
+package import Formats
 public import Kernels
 public import Quantization
 public import Tensors
@@ -19,7 +19,7 @@ public final class LowPrecisionLinear: LinearOperator {
   let inputs: Int, outputs: Int
 
   let shared: LowPrecisionScratch
-  let axes: RotationAxes
+  package let axes: RotationAxes
   let forwardWeights: Operand?
   let backwardWeights: Operand?
   /// What the rows of x become for F: it follows from how the weights were packed.
@@ -31,7 +31,7 @@ public final class LowPrecisionLinear: LinearOperator {
   /// - Parameters:
   ///   - name: of the weight; rotations and random numbers are drawn for it.
   ///   - formats: those that the weight will have; empty where it stays unquantized.
-  init(
+  package init(
     _ name: String, _ arithmetic: LinearArithmetic, inputs: Int, outputs: Int, tokens: Int, formats: [MXFormat],
     shared: LowPrecisionScratch, in arena: Arena
   ) {
@@ -52,7 +52,7 @@ public final class LowPrecisionLinear: LinearOperator {
   /// Packs the weight for the coming passes.
   ///
   /// - Parameter codes: of a quantized weight, in the format of the pass.
-  func prepare(weight: borrowing Tensor, codes: WeightCodes?, activations: MXFormat?) {
+  package func prepare(weight: borrowing Tensor, codes: WeightCodes?, activations: MXFormat?) {
     if arithmetic.signs == .redraw { axes.draw(step: shared.step) }
     if arithmetic.isHALO { largestWeight = largest(of: weight, axes.input) }
     prepareForward(weight, codes, activations)
@@ -172,12 +172,12 @@ public final class LowPrecisionLinear: LinearOperator {
   }
 
   /// Memory for the operands of a layer of this size.
-  struct Capacities {
-    var forwardWeights = Operand.Capacity(), backwardWeights = Operand.Capacity()
-    var left = Operand.Capacity(), right = Operand.Capacity()
+  package struct Capacities {
+    package var forwardWeights = Operand.Capacity(), backwardWeights = Operand.Capacity()
+    package var left = Operand.Capacity(), right = Operand.Capacity()
   }
 
-  static func capacities(
+  package static func capacities(
     _ a: LinearArithmetic, inputs K: Int, outputs N: Int, tokens T: Int, formats: [MXFormat]
   ) -> Capacities {
     var all = Capacities()

@@ -1,11 +1,11 @@
 public import Formats
-import Kernels
+package import Kernels
 import Quantization
-import Tensors
+package import Tensors
 
 /// What the low-precision layers of one workspace share: memory for activations and gradients on their way through a
 /// product, and the place of a pass in the run.
-final class LowPrecisionScratch {
+package final class LowPrecisionScratch {
   let seed: UInt64
   let left: Operand
   let right: Operand
@@ -14,12 +14,12 @@ final class LowPrecisionScratch {
   /// What a rotation over a whole axis sums in.
   var dense: Tensor
   /// The optimizer step, and the first token of the pass in the tokens of the step.
-  var step = 0
-  var firstToken = 0
+  package var step = 0
+  package var firstToken = 0
 
   private let tables: [MXFormat: CarrierTable]
 
-  init(seed: UInt64, left: Operand.Capacity, right: Operand.Capacity, rotatedElements: Int, in arena: Arena) {
+  package init(seed: UInt64, left: Operand.Capacity, right: Operand.Capacity, rotatedElements: Int, in arena: Arena) {
     self.seed = seed
     self.left = Operand(.left, left, in: arena)
     self.right = Operand(.right, right, in: arena)
