@@ -14,6 +14,12 @@ INLINE int64_t vector_offset(const int v, int64_t panel_bytes) {
   return v / PANEL_VECTORS * panel_bytes + v % PANEL_VECTORS * (LANES * 4);
 }
 
+// The tile's part of C will be written: its lines begin to come while the depth is summed.
+INLINE void expect_output(const int rows, const int vectors, const product *p, int64_t row, float *c) {
+  for (int r = 0; r < rows && row + r < p->m; r++)
+    for (int v = 0; v < vectors; v += 16 / LANES) __builtin_prefetch(c + r * p->c_stride + v * LANES, 1);
+}
+
 #include "tile_plain.h"
 #include "tile_block.h"
 #include "tile_bf16.h"
