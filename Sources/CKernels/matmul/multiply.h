@@ -7,6 +7,7 @@ enum {
   CHUNK_BYTES = 256 << 10,
   CHUNK_ROWS = 1024,
   PANEL_VECTORS = CK_PANEL / LANES,
+  UNROLLED = 8,  // groups
 };
 
 // Where vector v of a strip begins, in bytes from the first.
@@ -14,10 +15,11 @@ INLINE int64_t vector_offset(const int v, int64_t panel_bytes) {
   return v / PANEL_VECTORS * panel_bytes + v % PANEL_VECTORS * (LANES * 4);
 }
 
-// The tile's part of C will be written: its lines begin to come while the depth is summed.
-INLINE void expect_output(const int rows, const int vectors, const product *p, int64_t row, float *c) {
-  for (int r = 0; r < rows && row + r < p->m; r++)
-    for (int v = 0; v < vectors; v += 16 / LANES) __builtin_prefetch(c + r * p->c_stride + v * LANES, 1);
+// One row of a tile's part of C, which will be written: its lines begin to come while the depth is summed. Step by step,
+// since a burst of them would hold up the operands.
+INLINE void expect_row(const int rows, const int vectors, const product *p, int64_t row, int64_t step, const float *c) {
+  const int64_t r = ck_least(step, ck_least(rows, p->m - row) - 1);
+  for (int v = 0; v < vectors; v += PANEL_VECTORS) __builtin_prefetch(c + r * p->c_stride + v * LANES, 1);
 }
 
 #include "tile_plain.h"

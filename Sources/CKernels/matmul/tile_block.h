@@ -41,7 +41,6 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
   const float *right_scales = p->right->scales + panel * p->blocks * CK_PANEL;
   const int64_t column = panel * CK_PANEL;
   float *c = p->c + row * p->c_stride + column;
-  expect_output(ROWS, vectors, p, row, c);
   vf total[ROWS][BLOCK_VECTORS];
 #pragma clang loop unroll(full)
   for (int r = 0; r < ROWS; r++)
@@ -49,6 +48,7 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
     for (int v = 0; v < vectors; v++) total[r][v] = splat_f(0);
 
   for (int64_t block = 0; block < p->blocks; block++) {
+    expect_row(ROWS, vectors, p, row, block, c);
     vi sum[ROWS][BLOCK_VECTORS];
 #pragma clang loop unroll(full)
     for (int r = 0; r < ROWS; r++) {
