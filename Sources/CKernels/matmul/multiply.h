@@ -7,7 +7,6 @@ enum {
   CHUNK_BYTES = 256 << 10,
   CHUNK_ROWS = 1024,
   PANEL_VECTORS = CK_PANEL / LANES,
-  UNROLLED = 8,  // groups
 };
 
 // Where vector v of a strip begins, in bytes from the first.
@@ -40,7 +39,6 @@ typedef void tile_function(const product *p, int64_t row, int64_t panel, const i
 #define CK_START_tile_plain , start
 #define CK_START_tile_block
 #define CK_START_tile_bf16
-#define CK_KIND(kind) kind,
 
 CK_STRIPS(plain, PLAIN_VECTORS, tile_plain, )
 CK_STRIPS(both_powers, BLOCK_VECTORS, tile_block, BOTH_POWERS,)

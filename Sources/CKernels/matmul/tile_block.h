@@ -56,7 +56,7 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
 #pragma clang loop unroll(full)
       for (int v = 0; v < vectors; v++) sum[r][v] = offset;
     }
-#pragma clang loop unroll(full)
+#pragma clang loop unroll_count(UNROLLED)
     for (int group = 0; group < CK_BLOCK / 4; group++) {
       right4 columns[BLOCK_VECTORS];
 #pragma clang loop unroll(full)
