@@ -5,7 +5,13 @@
 #include "product.h"
 
 #define CK_ZMM 0
-enum { PLAIN_ROWS = 4, PLAIN_VECTORS = 2, BLOCK_ROWS = 2, BLOCK_VECTORS = 2, BF16_ROWS = 4, BF16_VECTORS = 2 };
+// Sizes of tiles, so that sums and operands fill the registers and no more; groups of the depth in one turn of the loop.
+enum {
+  PLAIN_ROWS = 4, PLAIN_VECTORS = 2,
+  BLOCK_ROWS = 2, BLOCK_VECTORS = 2,
+  BF16_ROWS = 4, BF16_VECTORS = 2,
+  UNROLLED = 1,
+};
 
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #include "lanes_avx2.h"

@@ -5,7 +5,13 @@
 #include "product.h"
 
 #define CK_ZMM 1
-enum { PLAIN_ROWS = 8, PLAIN_VECTORS = 3, BLOCK_ROWS = 4, BLOCK_VECTORS = 3, BF16_ROWS = 8, BF16_VECTORS = 3 };
+// Sizes of tiles, so that sums and operands fill the registers and no more; groups of the depth in one turn of the loop.
+enum {
+  PLAIN_ROWS = 8, PLAIN_VECTORS = 3,
+  BLOCK_ROWS = 4, BLOCK_VECTORS = 3,
+  BF16_ROWS = 8, BF16_VECTORS = 3,
+  UNROLLED = 8,
+};
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"))), apply_to = function)
 #include "lanes_avx512.h"

@@ -14,6 +14,13 @@ INLINE int64_t vector_offset(const int v, int64_t panel_bytes) {
   return v / PANEL_VECTORS * panel_bytes + v % PANEL_VECTORS * (LANES * 4);
 }
 
+// One row of a tile's part of C, which will be written: its lines begin to come while the depth is summed. Step by step,
+// since a burst of them would hold up the operands.
+INLINE void expect_row(const int rows, const int vectors, const product *p, int64_t row, int64_t step, const float *c) {
+  const int64_t r = ck_least(step, ck_least(rows, p->m - row) - 1);
+  for (int v = 0; v < vectors; v += PANEL_VECTORS) __builtin_prefetch(c + r * p->c_stride + v * LANES, 1);
+}
+
 #include "tile_plain.h"
 #include "tile_block.h"
 #include "tile_bf16.h"
@@ -32,7 +39,6 @@ typedef void tile_function(const product *p, int64_t row, int64_t panel, const i
 #define CK_START_tile_plain , start
 #define CK_START_tile_block
 #define CK_START_tile_bf16
-#define CK_KIND(kind) kind,
 
 CK_STRIPS(plain, PLAIN_VECTORS, tile_plain, )
 CK_STRIPS(both_powers, BLOCK_VECTORS, tile_block, BOTH_POWERS,)

@@ -16,6 +16,21 @@ INLINE vf scale_product(const block_kind kind, vf left, vf right) {
   }
 }
 
+INLINE void store_block(const bool whole, const block_kind kind, const int vectors, const product *p, int64_t row,
+                        int64_t column, vf total[BLOCK_ROWS][BLOCK_VECTORS], float *c) {
+#pragma clang loop unroll(full)
+  for (int r = 0; r < BLOCK_ROWS; r++) {
+    if (!whole && row + r >= p->m) break;
+#pragma clang loop unroll(full)
+    for (int v = 0; v < vectors; v++) {
+      vf result = total[r][v];
+      if (kind == RIGHT) result = times(result, splat_f(p->left->scales[row + r]));
+      if (kind == LEFT) result = times(result, load_f(p->right->scales + column + v * LANES));
+      write(whole, c + r * p->c_stride + v * LANES, result, p->n - column - v * LANES, p->accumulate);
+    }
+  }
+}
+
 INLINE void tile_block(const block_kind kind, const int vectors, const product *p, int64_t row, int64_t panel) {
   enum { ROWS = BLOCK_ROWS };
   const int64_t left_panel = row / CK_PANEL, lane = row % CK_PANEL;
@@ -24,6 +39,8 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
   const int32_t *sums = p->left->sums + left_panel * p->blocks * CK_PANEL + lane;
   const float *left_scales = p->left->scales + left_panel * p->blocks * CK_PANEL + lane;  // where in blocks
   const float *right_scales = p->right->scales + panel * p->blocks * CK_PANEL;
+  const int64_t column = panel * CK_PANEL;
+  float *c = p->c + row * p->c_stride + column;
   vf total[ROWS][BLOCK_VECTORS];
 #pragma clang loop unroll(full)
   for (int r = 0; r < ROWS; r++)
@@ -31,6 +48,7 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
     for (int v = 0; v < vectors; v++) total[r][v] = splat_f(0);
 
   for (int64_t block = 0; block < p->blocks; block++) {
+    expect_row(ROWS, vectors, p, row, block, c);
     vi sum[ROWS][BLOCK_VECTORS];
 #pragma clang loop unroll(full)
     for (int r = 0; r < ROWS; r++) {
@@ -38,7 +56,7 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
 #pragma clang loop unroll(full)
       for (int v = 0; v < vectors; v++) sum[r][v] = offset;
     }
-#pragma clang loop unroll(full)
+#pragma clang loop unroll_count(UNROLLED)
     for (int group = 0; group < CK_BLOCK / 4; group++) {
       right4 columns[BLOCK_VECTORS];
 #pragma clang loop unroll(full)
@@ -74,17 +92,7 @@ INLINE void tile_block(const block_kind kind, const int vectors, const product *
     right_scales += CK_PANEL;
   }
 
-  const int64_t column = panel * CK_PANEL;
-  float *c = p->c + row * p->c_stride + column;
-#pragma clang loop unroll(full)
-  for (int r = 0; r < ROWS; r++) {
-    if (row + r >= p->m) break;
-#pragma clang loop unroll(full)
-    for (int v = 0; v < vectors; v++) {
-      vf result = total[r][v];
-      if (kind == RIGHT) result = times(result, splat_f(p->left->scales[row + r]));
-      if (kind == LEFT) result = times(result, load_f(p->right->scales + column + v * LANES));
-      write(c + r * p->c_stride + v * LANES, result, p->n - column - v * LANES, p->accumulate);
-    }
-  }
+  const bool whole = row + ROWS <= p->m && column + vectors * LANES <= p->n;
+  if (whole && !p->accumulate) store_block(true, kind, vectors, p, row, column, total, c);
+  else store_block(false, kind, vectors, p, row, column, total, c);
 }
