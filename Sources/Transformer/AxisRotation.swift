@@ -51,8 +51,12 @@ final class AxisRotation {
     switch shape {
     case .blocks(let rotation): operand.pack(x, contracting: contracting, by: quantizer, rotation: rotation)
     case .full:
-      var rotated = scratch.rotated.region(0, rows: x.rows, columns: x.columns)
-      rotated.copy(from: x)
+      // Tokens are padded with zeros to the length of the axis, in both operands alike.
+      let rows = contracting == .columns ? x.rows : length
+      var rotated = scratch.rotated.region(0, rows: rows, columns: x.columns)
+      if rows > x.rows { rotated.fillWithZeros() }
+      var occupied = rotated.rows(0..<x.rows)
+      occupied.copy(from: x)
       apply(to: &rotated, along: contracting == .columns ? .columns : .rows, .forward, scratch)
       operand.pack(rotated, contracting: contracting, by: quantizer)
     }

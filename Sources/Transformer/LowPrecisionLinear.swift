@@ -165,8 +165,9 @@ public final class LowPrecisionLinear: LinearOperator {
   /// Stochastic numbers belong to the element's place in the whole step: never to a lane's rank.
   func rounding(_ purpose: StaticString, token: Int) -> Quantizer.Rounding {
     guard arithmetic.gradientRounding == .stochastic else { return .nearest }
-    // FP4's two neighbours are far apart: scaled by 3/4 nothing exceeds the largest (Tseng et al., arXiv 2502.20586).
-    let shrink: Float = arithmetic.format.bits == 4 && arithmetic.format.family == .float ? 0.75 : 1
+    // Beyond the largest element there is no upper neighbour to be drawn: scaled by 3/4 nothing gets there (Tseng et al.,
+    // arXiv 2502.20586, for FP4). From 6 bits on what is cut off is below the noise.
+    let shrink: Float = arithmetic.format.bits <= 4 ? 0.75 : 1
     return .stochastic(
       shared.random(name, purpose), first: (shared.firstToken + token) * outputs, shrink: shrink)
   }

@@ -33,8 +33,8 @@ final class Bench {
   /// - Parameters:
   ///   - activations: a format that x is exact in.
   ///   - weights: a format that the weight has codes of.
-  func fill(mean: Float = 0, activations: MXFormat? = nil, weights: MXFormat? = nil) {
-    Self.gaussian(&x, seed: 1, mean: mean) { _, column in column % 40 == 3 ? 50 : 1 }
+  func fill(mean: Float = 0, outliers: Bool = true, activations: MXFormat? = nil, weights: MXFormat? = nil) {
+    Self.gaussian(&x, seed: 1, mean: mean) { _, column in outliers && column % 40 == 3 ? 50 : 1 }
     Self.gaussian(&w, seed: 2) { _, _ in 1 }
     Self.gaussian(&dy, seed: 3) { row, _ in row % 40 == 7 ? 50 : 1 }
     if let activations { BlockCodec.roundTrip(inPlace: &x, format: activations) }
@@ -48,8 +48,7 @@ final class Bench {
   }
 
   func setInput(_ index: Int, _ value: Float) {
-    var span = x.mutableSpan
-    span[index] = value
+    set(&x, index, value)
   }
 
   /// Relative Frobenius errors of the three products against double.
@@ -57,21 +56,21 @@ final class Bench {
     linear.forward(&y, of: x, weight: w)
     linear.backwardInput(&dx, from: dy, weight: w)
     linear.backwardWeight(&dw, from: dy, input: x)
-    let f = relativeError(y.span, product(T, N, K, { x.span[$0 * K + $1] }, { w.span[$0 * K + $1] }))
-    let e = relativeError(dx.span, product(T, K, N, { dy.span[$0 * N + $1] }, { w.span[$1 * K + $0] }))
-    let g = relativeError(dw.span, product(N, K, T, { dy.span[$1 * N + $0] }, { x.span[$1 * K + $0] }))
+    let (X, W, DY) = (values(x), values(w), values(dy))
+    let f = relativeError(values(y), product(T, N, K, { X[$0 * K + $1] }, { W[$0 * K + $1] }))
+    let e = relativeError(values(dx), product(T, K, N, { DY[$0 * N + $1] }, { W[$1 * K + $0] }))
+    let g = relativeError(values(dw), product(N, K, T, { DY[$1 * N + $0] }, { X[$1 * K + $0] }))
     return (f, e, g)
   }
 
   /// dy · Q(W), W rounded along the outputs, as the operator's own operand is.
   func exactInputGradient(quantized format: MXFormat) -> [Double] {
     var transposed = Tensor(rows: K, columns: N, in: arena)
-    do {
-      var span = transposed.mutableSpan
-      for n in 0..<N { for k in 0..<K { span[k * N + n] = w.span[n * K + k] } }
-    }
+    let W = values(w), DY = values(dy)
+    for n in 0..<N { for k in 0..<K { set(&transposed, k * N + n, W[n * K + k]) } }
     BlockCodec.roundTrip(inPlace: &transposed, format: format)
-    return product(T, K, N, { dy.span[$0 * N + $1] }, { transposed.span[$0 * N + $1] })
+    let Q = values(transposed)
+    return product(T, K, N, { DY[$0 * N + $1] }, { Q[$0 * N + $1] })
   }
 
   /// left (m, depth) · right (n, depth)ᵀ in double.
@@ -105,8 +104,17 @@ final class Bench {
   }
 }
 
-func relativeError(_ found: Span<Float>, _ exact: [Double]) -> Double {
-  relativeError((0..<exact.count).map { Double(found[$0]) }, exact)
+func relativeError(_ found: [Float], _ exact: [Double]) -> Double { relativeError(found.map { Double($0) }, exact) }
+
+/// The elements as an array: a class lends no span of what it holds.
+func values(_ x: borrowing Tensor) -> [Float] {
+  let span = x.span
+  return (0..<span.count).map { span[$0] }
+}
+
+private func set(_ x: inout Tensor, _ index: Int, _ value: Float) {
+  var span = x.mutableSpan
+  span[index] = value
 }
 
 func relativeError(_ found: [Double], _ exact: [Double]) -> Double {

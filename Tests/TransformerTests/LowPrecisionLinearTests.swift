@@ -29,10 +29,10 @@ import Transformer
     Case(policy: .none, forward: .mx, backward: .mx, limits: (0.03, 0.03, 0.03)),
     Case(policy: .none, forward: .bf16, backward: .bf16, limits: (0.004, 0.004, 0.004)),
     Case(policy: .none, forward: .int8, backward: .int8, limits: (0.1, 0.02, 0.1), floors: (0.02, 0, 0.02)),
-    Case(policy: .halo0, forward: .int8, backward: .int8, limits: (0.2, 0.2, 0.2), floors: (0.04, 0.04, 0.04)),
-    Case(policy: .halo1, forward: .int8, backward: .int8, limits: (0.04, 0.2, 0.2), floors: (0, 0.04, 0.04)),
-    Case(policy: .halo2, forward: .int8, backward: .int8, limits: (0.04, 0.04, 0.2), floors: (0, 0, 0.04)),
-    Case(policy: .halo2, forward: .int8, backward: .int8, limits: (0.04, 0.04, 0.2), floors: (0, 0, 0.04), fullWidth: true),
+    Case(policy: .halo0, forward: .int8, backward: .int8, limits: (0.2, 0.2, 0.2), floors: (0.03, 0.03, 0.03)),
+    Case(policy: .halo1, forward: .int8, backward: .int8, limits: (0.04, 0.2, 0.2), floors: (0, 0.03, 0.03)),
+    Case(policy: .halo2, forward: .int8, backward: .int8, limits: (0.04, 0.04, 0.2), floors: (0, 0, 0.03)),
+    Case(policy: .halo2, forward: .int8, backward: .int8, limits: (0.04, 0.04, 0.2), floors: (0, 0, 0.03), fullWidth: true),
   ]
 
   @Test(arguments: cases)
@@ -62,12 +62,12 @@ import Transformer
       arithmetic.forward = .int8
       arithmetic.signs = signs
       let bench = Bench(arithmetic)
-      bench.fill(mean: 3)
+      bench.fill(mean: 3, outliers: false)
       return bench.errors().f
     }
     let (plain, signed) = (error(.none), error(.fixed))
     figure("mean shift: plain \(plain), signs \(signed)")
-    #expect(signed * 2 < plain)
+    #expect(signed * 1.5 < plain)
   }
 
   // MARK: Codes
@@ -81,19 +81,20 @@ import Transformer
     let isExactInteger = format.element.isByteCarried
     let (K, T, N) = (bench.K, bench.T, bench.N)
     bench.linear.forward(&bench.y, of: bench.x, weight: bench.w)
+    let (X, W, Y) = (values(bench.x), values(bench.w), values(bench.y))
     var worst = 0.0
     for t in 0..<T {
       for n in 0..<N {
         var sum = 0.0, magnitude = 0.0
         for k in 0..<K {
-          let term = Double(bench.x.span[t * K + k]) * Double(bench.w.span[n * K + k])
+          let term = Double(X[t * K + k]) * Double(W[n * K + k])
           sum += term
           magnitude += abs(term)
         }
         // bf16 sums element by element, blocks block by block.
         let additions = Double(isExactInteger ? (K + 31) / 32 : K)
         let bound = additions * 0x1p-24 * magnitude
-        let error = abs(Double(bench.y.span[t * N + n]) - sum)
+        let error = abs(Double(Y[t * N + n]) - sum)
         worst = max(worst, bound == 0 ? 0 : error / bound)
         if error > bound {
           Issue.record("\(format): y[\(t), \(n)] is off by \(error), the bound is \(bound)")
@@ -120,8 +121,6 @@ import Transformer
     arithmetic.backward = .mx
     arithmetic.format = format
     arithmetic.gradientRounding = .stochastic
-    let bench = Bench(arithmetic)
-    bench.fill(weights: format)  // exact codes: all error is the gradient's
     arithmetic.policy = .none
     let unrotated = Bench(arithmetic)
     unrotated.fill(weights: format)
@@ -132,8 +131,9 @@ import Transformer
     for step in 0..<steps {
       unrotated.shared.step = step
       unrotated.linear.backwardInput(&unrotated.dx, from: unrotated.dy, weight: unrotated.w)
-      for i in mean.indices { mean[i] += Double(unrotated.dx.span[i]) / Double(steps) }
-      if step == 0 { single = relativeError(unrotated.dx.span, exact) }
+      let dx = values(unrotated.dx)
+      for i in mean.indices { mean[i] += Double(dx[i]) / Double(steps) }
+      if step == 0 { single = relativeError(dx, exact) }
     }
     let averaged = relativeError(mean, exact)
     figure("\(format): one draw \(single), mean of \(steps) \(averaged)")
@@ -149,7 +149,7 @@ import Transformer
       bench.shared.step = step
       bench.shared.firstToken = first
       bench.linear.backwardInput(&bench.dx, from: bench.dy, weight: bench.w)
-      return (0..<bench.dx.count).map { bench.dx.span[$0] }
+      return values(bench.dx)
     }
     let one = gradient(step: 1, first: 0)
     #expect(one != gradient(step: 2, first: 0))
@@ -159,7 +159,7 @@ import Transformer
     bench.shared.firstToken = 0
     var half = bench.dx.rows(100..<200)
     bench.linear.backwardInput(&half, from: bench.dy.rows(100..<200), weight: bench.w, token: 100, output: .overwrite)
-    #expect((0..<half.count).allSatisfy { half.span[$0] == one[100 * bench.K + $0] })
+    #expect(values(half) == Array(one[(100 * bench.K)...]))
   }
 
   // MARK: Not finite
@@ -170,8 +170,9 @@ import Transformer
     bench.fill()
     bench.setInput(7, .infinity)
     bench.linear.forward(&bench.y, of: bench.x, weight: bench.w)
-    #expect((0..<bench.N).allSatisfy { !bench.y.span[$0].isFinite })
-    #expect((bench.N..<bench.y.count).allSatisfy { bench.y.span[$0].isFinite })
+    let y = values(bench.y)
+    #expect(y[..<bench.N].allSatisfy { !$0.isFinite })
+    #expect(y[bench.N...].allSatisfy { $0.isFinite })
   }
 }
 
