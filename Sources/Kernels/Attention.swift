@@ -23,8 +23,9 @@ public struct Attention: Sendable {
     self.headDimension = headDimension
   }
 
-  /// Rows x columns of the scratch: a row for one head at a time, linear in the length.
-  public var scratchRows: Int { 1 }
+  /// Rows x columns of the scratch: a row for each thread of the team, linear in the length. With fewer rows, fewer
+  /// threads take part.
+  public var scratchRows: Int { ThreadTeam.shared.threads }
   public var scratchColumns: Int { Int(ck_attention_scratch(Int64(length), Int64(headDimension))) }
 
   private var scale: Float { 1 / Float(headDimension).squareRoot() }
@@ -45,15 +46,17 @@ public struct Attention: Sendable {
   ) {
     check(y: y, lse: lse, scratch: scratch)
     let d = headDimension, S = length, width = queryHeads * d, ld = queryKey.columns, ldv = values.columns
-    let operations = KernelTable.current.operations
-    for item in 0..<sequences * queryHeads {
+    let operations = KernelTable.current.operations, room = scratch.columns
+    let queryKey = unsafe queryKey.unsafeAddress(), values = unsafe values.unsafeAddress()
+    let out = unsafe y.unsafeMutableAddress(), sums = unsafe lse.unsafeMutableAddress()
+    let space = unsafe scratch.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(sequences * queryHeads, workers: scratch.rows) { item, worker in
       let (b, h) = item.quotientAndRemainder(dividingBy: queryHeads), group = h / (queryHeads / keyHeads)
-      let row = unsafe queryKey.unsafeAddress() + b * S * ld
+      let row = unsafe queryKey + b * S * ld
       unsafe operations.attention_forward(
         Int64(S), Int64(d), scale, row + columns.query + h * d, row + columns.key + group * d, Int64(ld),
-        values.unsafeAddress() + b * S * ldv + columns.value + group * d, Int64(ldv),
-        y.unsafeMutableAddress() + b * S * width + h * d, Int64(width), lse.unsafeMutableAddress() + item * S,
-        scratch.unsafeMutableAddress())
+        values + b * S * ldv + columns.value + group * d, Int64(ldv), out + b * S * width + h * d, Int64(width),
+        sums + item * S, space + worker * room)
     }
   }
 
@@ -66,23 +69,27 @@ public struct Attention: Sendable {
     check(y: y, lse: lse, scratch: scratch)
     let d = headDimension, S = length, width = queryHeads * d, ld = queryKey.columns, ldv = values.columns
     let ldq = dQueryKey.columns, lddv = dValues.columns, shared = queryHeads / keyHeads
-    let operations = KernelTable.current.operations
-    unsafe operations.attention_delta(
-      Int64(y.rows), Int64(queryHeads), Int64(d), y.unsafeAddress(), dy.unsafeAddress(), Int64(width),
-      delta.unsafeMutableAddress())
+    let operations = KernelTable.current.operations, room = scratch.columns
+    let y = unsafe y.unsafeAddress(), dy = unsafe dy.unsafeAddress(), sums = unsafe lse.unsafeAddress()
+    let delta = unsafe delta.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(sequences * S, by: 256) { rows in
+      unsafe operations.attention_delta(
+        Int64(rows.count), Int64(queryHeads), Int64(d), y + rows.lowerBound * width, dy + rows.lowerBound * width,
+        Int64(width), delta + rows.lowerBound * queryHeads)
+    }
+    let queryKey = unsafe queryKey.unsafeAddress(), values = unsafe values.unsafeAddress()
+    let dQueryKey = unsafe dQueryKey.unsafeMutableAddress(), dValues = unsafe dValues.unsafeMutableAddress()
+    let space = unsafe scratch.unsafeMutableAddress()
     // One key head and all of its query heads at a time: dk and dv are sums over them.
-    for item in 0..<sequences * keyHeads {
+    ThreadTeam.shared.parallel(sequences * keyHeads, workers: scratch.rows) { item, worker in
       let (b, group) = item.quotientAndRemainder(dividingBy: keyHeads), h = group * shared
-      let row = unsafe queryKey.unsafeAddress() + b * S * ld
-      let dRow = unsafe dQueryKey.unsafeMutableAddress() + b * S * ldq
+      let row = unsafe queryKey + b * S * ld, dRow = unsafe dQueryKey + b * S * ldq
       unsafe operations.attention_backward(
         Int64(S), Int64(shared), Int64(d), scale, row + columns.query + h * d, row + columns.key + group * d, Int64(ld),
-        values.unsafeAddress() + b * S * ldv + columns.value + group * d, Int64(ldv),
-        dy.unsafeAddress() + b * S * width + h * d, Int64(width),
-        lse.unsafeAddress() + (b * queryHeads + h) * S, delta.unsafeAddress() + b * S * queryHeads + h,
-        Int64(queryHeads), dRow + dColumns.query + h * d, dRow + dColumns.key + group * d, Int64(ldq),
-        dValues.unsafeMutableAddress() + b * S * lddv + dColumns.value + group * d, Int64(lddv),
-        scratch.unsafeMutableAddress())
+        values + b * S * ldv + columns.value + group * d, Int64(ldv), dy + b * S * width + h * d, Int64(width),
+        sums + (b * queryHeads + h) * S, delta + b * S * queryHeads + h, Int64(queryHeads),
+        dRow + dColumns.query + h * d, dRow + dColumns.key + group * d, Int64(ldq),
+        dValues + b * S * lddv + dColumns.value + group * d, Int64(lddv), space + worker * room)
     }
   }
 
