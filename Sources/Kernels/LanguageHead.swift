@@ -32,13 +32,10 @@ public struct LanguageHead: Sendable {
     loss: inout HostBuffer<Double>, of hidden: borrowing Tensor, weight: borrowing Tensor,
     targets: borrowing HostBuffer<Int32>, logits: inout Tensor
   ) {
-    let ops = KernelTable.current.operations
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count)
-      unsafe ops.cross_entropy(
-        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), targets.unsafeAddress() + start, 1, false,
-        loss.unsafeMutableAddress() + start)
+      crossEntropy(&loss, logits: &logits, targets, start: start, count: count, vocabulary: weight.rows, gradient: nil)
     }
   }
 
@@ -48,13 +45,10 @@ public struct LanguageHead: Sendable {
     weight: borrowing Tensor, targets: borrowing HostBuffer<Int32>, scale: Float, logits: inout Tensor,
     projection: any LinearOperator = FullPrecisionLinear()
   ) {
-    let ops = KernelTable.current.operations
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count, projection)
-      unsafe ops.cross_entropy(
-        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), targets.unsafeAddress() + start, scale, true,
-        loss.unsafeMutableAddress() + start)
+      crossEntropy(&loss, logits: &logits, targets, start: start, count: count, vocabulary: weight.rows, gradient: scale)
       gradients(
         &dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count, projection)
     }
@@ -70,14 +64,18 @@ public struct LanguageHead: Sendable {
     precondition(teacherWeight.rows == weight.rows, "teacher vocabulary \(teacherWeight.rows), student \(weight.rows)")
     precondition(teacherHidden.rows == hidden.rows, "teacher of \(teacherHidden.rows) tokens, student of \(hidden.rows)")
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
-    let ops = KernelTable.current.operations
+    let ops = KernelTable.current.operations, V = weight.rows
+    let losses = unsafe loss.unsafeMutableAddress(), wanted = unsafe targets.unsafeAddress()
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count, projection)
       product(&teacherLogits, hidden: teacherHidden, weight: teacherWeight, start: start, count: count)
-      unsafe ops.distillation(
-        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), teacherLogits.unsafeAddress(),
-        targets.unsafeAddress() + start, scale, distillation.hardWeight, distillation.softWeight,
-        distillation.temperature, loss.unsafeMutableAddress() + start)
+      let student = unsafe logits.unsafeMutableAddress(), teacher = unsafe teacherLogits.unsafeAddress()
+      ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
+        let t = start + rows.lowerBound
+        unsafe ops.distillation(
+          Int64(rows.count), Int64(V), student + rows.lowerBound * V, teacher + rows.lowerBound * V, wanted + t, scale,
+          distillation.hardWeight, distillation.softWeight, distillation.temperature, losses + t)
+      }
       gradients(
         &dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count, projection)
     }
@@ -93,13 +91,36 @@ public struct LanguageHead: Sendable {
       "vocabularies of \(referenceWeight.rows) and \(candidateWeight.rows) cannot be compared")
     precondition(candidate.rows == reference.rows && kl.count >= reference.rows && sameTop.count >= reference.rows,
       "comparison of \(reference.rows) with \(candidate.rows) tokens into \(kl.count) and \(sameTop.count)")
-    let ops = KernelTable.current.operations
+    let ops = KernelTable.current.operations, V = referenceWeight.rows
+    let divergences = unsafe kl.unsafeMutableAddress(), flags = unsafe sameTop.unsafeMutableAddress()
     forEachChunk(reference.rows) { start, count in
       product(&logits, hidden: reference, weight: referenceWeight, start: start, count: count)
       product(&otherLogits, hidden: candidate, weight: candidateWeight, start: start, count: count)
-      unsafe ops.compare_logits(
-        Int64(count), Int64(referenceWeight.rows), logits.unsafeAddress(), otherLogits.unsafeAddress(),
-        kl.unsafeMutableAddress() + start, sameTop.unsafeMutableAddress() + start)
+      let first = unsafe logits.unsafeAddress(), second = unsafe otherLogits.unsafeAddress()
+      ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
+        let t = start + rows.lowerBound
+        unsafe ops.compare_logits(
+          Int64(rows.count), Int64(V), first + rows.lowerBound * V, second + rows.lowerBound * V, divergences + t,
+          flags + t)
+      }
+    }
+  }
+
+  /// Rows of a piece: an exponential costs some ten times a copy.
+  private static func grain(_ vocabulary: Int) -> Int { max(1, rowGrain(columns: vocabulary) / 4) }
+
+  // Losses of one chunk; with `gradient`, the factor of the loss, its logits become their gradients.
+  private func crossEntropy(
+    _ loss: inout HostBuffer<Double>, logits: inout Tensor, _ targets: borrowing HostBuffer<Int32>, start: Int,
+    count: Int, vocabulary V: Int, gradient: Float?
+  ) {
+    let ops = KernelTable.current.operations
+    let z = unsafe logits.unsafeMutableAddress(), losses = unsafe loss.unsafeMutableAddress() + start
+    let wanted = unsafe targets.unsafeAddress() + start
+    ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
+      let t = rows.lowerBound
+      unsafe ops.cross_entropy(
+        Int64(rows.count), Int64(V), z + t * V, wanted + t, gradient ?? 1, gradient != nil, losses + t)
     }
   }
 

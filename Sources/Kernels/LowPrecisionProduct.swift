@@ -43,11 +43,19 @@ public enum LowPrecisionProduct {
   }
 }
 
-/// Work on vectors, in runs of whole panels.
+/// Work on vectors, in runs of whole panels: no output depends on where a run begins.
 enum WorkSplit {
   static let panel = Int(CK_PANEL)
+  /// The products' tiles are three panels wide and half a panel high.
+  private static let unit = 6
 
   static func overPanels(_ vectors: Int, _ body: (_ first: Int, _ count: Int) -> Void) {
-    body(0, vectors)
+    let panels = (vectors + panel - 1) / panel, threads = ThreadTeam.shared.threads
+    // Three runs a thread even out what other processes take.
+    let run = max(unit, (panels + 3 * threads * unit - 1) / (3 * threads * unit) * unit)
+    ThreadTeam.shared.parallel(panels, by: run) { range in
+      let first = range.lowerBound * panel
+      body(first, min(vectors, range.upperBound * panel) - first)
+    }
   }
 }

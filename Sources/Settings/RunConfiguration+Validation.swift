@@ -132,7 +132,7 @@ extension RunConfiguration {
     report.require("training.epsilon", training.epsilon, "above 0") { $0 > 0 }
     report.require("training.weight_decay", training.weightDecay, "0 or more") { $0 >= 0 }
     report.require("training.clip", training.clip, "0 or more") { $0 >= 0 }
-    report.require("training.threads", training.threads, "from 1 to 1024") { $0 >= 1 && $0 <= 1024 }
+    report.require("training.threads", training.threads, "from 1 to 256") { $0 >= 1 && $0 <= 256 }
   }
 
   private func checkPrecision(_ report: inout SettingsReport) {

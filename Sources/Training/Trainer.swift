@@ -50,6 +50,8 @@ public final class Trainer {
   ) throws {
     let training = configuration.training, quantization = configuration.quantization
     let memory = TrainerMemory()
+    // Before anything is laid out: some scratch is a thread's own.
+    if training.threads > 1 { ThreadTeam.configure(threads: training.threads) }
     self.configuration = configuration
     self.model = model
     self.tokens = tokens

@@ -36,7 +36,7 @@ public final class Workspace {
   public var hidden: Tensor
   var finalRstd: Tensor  // (T)
   public var logits: Tensor  // (chunk, V)
-  var tile: Tensor  // attention scores
+  var tile: Tensor  // scratch of attention
   let gradients: GradientScratch?
 
   public init(

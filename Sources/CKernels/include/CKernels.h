@@ -12,5 +12,6 @@
 #include "ck_operations.h"
 #include "ck_panels.h"
 #include "ck_table.h"
+#include "ck_team.h"
 
 #endif
