@@ -1,5 +1,5 @@
-// Two products of bf16 added to each fp32 lane, the odd element first: two fused multiply-adds, since the product of two
-// bf16 is exact. Subnormal sums stay.
+// Two products of bf16 added to each fp32 lane, the odd element first: two fused multiply-adds, since the product
+// of two bf16 is exact. Subnormal sums stay.
 typedef struct halves { vf even, odd; } right2;
 typedef right2 left2;
 

@@ -1,5 +1,5 @@
-// Four products of a right byte (unsigned) and a left byte (signed) added to each int32 lane, without VNNI: bytes at even
-// and at odd places widened to 16 bits, VPMADDWD for each. Exact at every magnitude, which VPMADDUBSW is not: it
+// Four products of a right byte (unsigned) and a left byte (signed) added to each int32 lane, without VNNI: bytes at
+// even and at odd places widened to 16 bits, VPMADDWD for each. Exact at every magnitude, which VPMADDUBSW is not: it
 // saturates the sum of two products to 16 bits.
 typedef struct pairs { vi even, odd; } right4;
 typedef right4 left4;

@@ -5,7 +5,7 @@
 #include "product.h"
 
 #define CK_ZMM 0
-// Sizes of tiles, so that sums and operands fill the registers and no more; groups of the depth in one turn of the loop.
+// Sizes of tiles, so that sums and operands fill the registers and no more; groups of the depth in a turn of the loop.
 enum {
   PLAIN_ROWS = 4, PLAIN_VECTORS = 2,
   BLOCK_ROWS = 2, BLOCK_VECTORS = 2,

@@ -5,7 +5,7 @@
 #include "product.h"
 
 #define CK_ZMM 1
-// Sizes of tiles, so that sums and operands fill the registers and no more; groups of the depth in one turn of the loop.
+// Sizes of tiles, so that sums and operands fill the registers and no more; groups of the depth in a turn of the loop.
 enum {
   PLAIN_ROWS = 4, PLAIN_VECTORS = 3,
   BLOCK_ROWS = 4, BLOCK_VECTORS = 2,
@@ -13,7 +13,8 @@ enum {
   UNROLLED = 1,
 };
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"))), apply_to = function)
+#define CK_TARGET "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"
+#pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
 #include "lanes_avx512.h"
 #include "dot4_words.h"
 #include "dot2_fma.h"

@@ -76,8 +76,9 @@ static float element(int64_t depth, const ck_panels *left, const ck_panels *righ
   }
   float a = 0;
   for (int64_t b = 0; b < blocks; b++) {
-    const float s = (left_blocks ? scale_of(left, blocks, i, b) : 1) * (right_blocks ? scale_of(right, blocks, j, b) : 1);
-    a = fmaf((float)dot_of_block(left, right, depth, i, j, b), s, a);
+    const float of_left = left_blocks ? scale_of(left, blocks, i, b) : 1;
+    const float of_right = right_blocks ? scale_of(right, blocks, j, b) : 1;
+    a = fmaf((float)dot_of_block(left, right, depth, i, j, b), of_left * of_right, a);
   }
   return left_blocks ? right_blocks ? a : a * right->scales[j] : a * left->scales[i];
 }
@@ -111,7 +112,8 @@ void ck_matmul_multiply_wide(int64_t m, int64_t n, int64_t depth, const ck_panel
 
 // bf16.
 static float widened(const uint8_t *codes, int64_t vector, int64_t depth, int64_t k) {
-  const uint8_t *at = codes + vector / CK_PANEL * ck_panel_bytes_bf16(depth) + k / 2 * 64 + vector % CK_PANEL * 4 + k % 2 * 2;
+  const uint8_t *panel = codes + vector / CK_PANEL * ck_panel_bytes_bf16(depth);
+  const uint8_t *at = panel + k / 2 * 64 + vector % CK_PANEL * 4 + k % 2 * 2;
   const uint32_t bits = ((uint32_t)at[0] | (uint32_t)at[1] << 8) << 16;
   float value;
   memcpy(&value, &bits, sizeof value);

@@ -14,8 +14,8 @@ INLINE int64_t vector_offset(const int v, int64_t panel_bytes) {
   return v / PANEL_VECTORS * panel_bytes + v % PANEL_VECTORS * (LANES * 4);
 }
 
-// One row of a tile's part of C, which will be written: its lines begin to come while the depth is summed. Step by step,
-// since a burst of them would hold up the operands.
+// One row of a tile's part of C, which will be written: its lines begin to come while the depth is summed. Step by
+// step, since a burst of them would hold up the operands.
 INLINE void expect_row(const int rows, const int vectors, const product *p, int64_t row, int64_t step, const float *c) {
   const int64_t r = ck_least(step, ck_least(rows, p->m - row) - 1);
   for (int v = 0; v < vectors; v += PANEL_VECTORS) __builtin_prefetch(c + r * p->c_stride + v * LANES, 1);
@@ -27,13 +27,16 @@ INLINE void expect_row(const int rows, const int vectors, const product *p, int6
 
 typedef void tile_function(const product *p, int64_t row, int64_t panel, const int32_t *start);
 
-// A strip of `panels` panels. Where a table's tile is narrower the function is never called.
-#define CK_TILE(name, tile, ...) \
-  static void name(const product *p, int64_t row, int64_t panel, const int32_t *start) { tile(__VA_ARGS__); (void)start; }
-#define CK_STRIPS(name, widest, tile, ...)                                                                        \
-  CK_TILE(name##_1, tile, __VA_ARGS__ CK_LEAST(1 * PANEL_VECTORS, widest), p, row, panel CK_START_##tile)         \
-  CK_TILE(name##_2, tile, __VA_ARGS__ CK_LEAST(2 * PANEL_VECTORS, widest), p, row, panel CK_START_##tile)         \
-  CK_TILE(name##_3, tile, __VA_ARGS__ CK_LEAST(3 * PANEL_VECTORS, widest), p, row, panel CK_START_##tile)         \
+// `name`[panels] computes a tile of a strip of 1, 2 or 3 panels; those wider than the table's tile are never called.
+#define CK_TILE(name, tile, ...)                                                                          \
+  static void name(const product *p, int64_t row, int64_t panel, const int32_t *start) {                  \
+    tile(__VA_ARGS__);                                                                                    \
+    (void)start;                                                                                          \
+  }
+#define CK_STRIPS(name, widest, tile, ...)                                                                \
+  CK_TILE(name##_1, tile, __VA_ARGS__ CK_LEAST(1 * PANEL_VECTORS, widest), p, row, panel CK_START_##tile) \
+  CK_TILE(name##_2, tile, __VA_ARGS__ CK_LEAST(2 * PANEL_VECTORS, widest), p, row, panel CK_START_##tile) \
+  CK_TILE(name##_3, tile, __VA_ARGS__ CK_LEAST(3 * PANEL_VECTORS, widest), p, row, panel CK_START_##tile) \
   static tile_function *const name[] = {NULL, name##_1, name##_2, name##_3};
 #define CK_LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define CK_START_tile_plain , start
@@ -47,18 +50,19 @@ CK_STRIPS(right_blocks, BLOCK_VECTORS, tile_block, RIGHT,)
 CK_STRIPS(left_blocks, BLOCK_VECTORS, tile_block, LEFT,)
 CK_STRIPS(bf16, BF16_VECTORS, tile_bf16, )
 
-// -128 times the sum of each row of a chunk, its padding included.
+// -128 times the sum of each row of a chunk, its padding included; modulo 2^32, as all of it before the last addition.
 static void offsets(const product *p, int64_t first, int64_t rows, int32_t *start) {
   for (int64_t row = 0; row < rows; row += CK_PANEL) {
     const int32_t *sums = p->left->sums + (first + row) * p->blocks;
     int32_t total[CK_PANEL] = {0};
     for (int64_t block = 0; block < p->blocks; block++)
       for (int i = 0; i < CK_PANEL; i++) total[i] += sums[block * CK_PANEL + i];
-    for (int i = 0; i < CK_PANEL; i++) start[row + i] = -128 * total[i];
+    for (int i = 0; i < CK_PANEL; i++) start[row + i] = (int32_t)(0u - 128 * (uint32_t)total[i]);
   }
 }
 
-static void compute(const product *p, tile_function *const tile[], const int rows, const int widest, const bool starts) {
+static void compute(const product *p, tile_function *const tile[], const int rows, const int widest,
+                    const bool starts) {
   const int64_t panels = ck_panel_count(p->n), all = ck_panel_count(p->m);
   const int64_t fit = CHUNK_BYTES / (p->panel_bytes ? p->panel_bytes : 1);
   const int64_t chunk = CK_PANEL * (fit < 1 ? 1 : ck_least(fit, CHUNK_ROWS / CK_PANEL));

@@ -1,6 +1,6 @@
-// Codes into panels. A panel's share of one block is 16 vectors by 32 codes, 512 bytes: eight groups of 64. Along rows it
-// is a transpose of dwords, along columns one of bytes, four rows at a time. Blocks at an edge are first copied into a
-// full one, padded with zeros.
+// Codes into panels. A panel's share of one block is 16 vectors by 32 codes, 512 bytes: eight groups of 64. Along rows
+// it is a transpose of dwords, along columns one of bytes, four rows at a time. Blocks at an edge are first copied into
+// a full one, padded with zeros.
 enum {
   BLOCK_BYTES = CK_BLOCK * CK_PANEL,
   COLUMN_PANELS = 4,  // packed at once along columns: a cache line of each row

@@ -1,4 +1,5 @@
 // A tile of ROWS left rows by `vectors` vectors of right columns of bf16.
+
 INLINE void store_bf16(const bool whole, const int vectors, const product *p, int64_t row, int64_t column,
                        vf sum[BF16_ROWS][BF16_VECTORS], float *c) {
 #pragma clang loop unroll(full)

@@ -1,7 +1,7 @@
-// A tile of ROWS left rows by `vectors` vectors of right columns with scales for each block of 32 in one operand or both:
-// the integers of a block in registers, beside the fp32 sums that they are added to.
+// A tile of ROWS left rows by `vectors` vectors of right columns with scales for each block of 32 in one operand or
+// both: the integers of a block in registers, beside the fp32 sums that they are added to.
 typedef enum block_kind {
-  BOTH_POWERS,  // both in blocks, all of them powers of two: their product is a sum of exponents, no use of the multiplier
+  BOTH_POWERS,  // both in blocks, all powers of two: their product is a sum of exponents, which spares the multiplier
   BOTH,
   RIGHT,  // left: one scale a row, after the last block
   LEFT,

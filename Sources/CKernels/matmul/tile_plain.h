@@ -1,5 +1,7 @@
 // A tile of ROWS left rows by `vectors` vectors of right columns, one scale for each row and column: all sums over the
-// whole depth stay in registers. They begin with -128 times the row's sum, which takes back the offset of the right codes.
+// whole depth stay in registers. They begin with -128 times the row's sum, which takes back the offset of the right
+// codes.
+
 INLINE void store_plain(const bool whole, const int vectors, const product *p, int64_t row, int64_t column,
                         vi sum[PLAIN_ROWS][PLAIN_VECTORS], float *c) {
 #pragma clang loop unroll(full)
