@@ -58,8 +58,8 @@ typedef struct ck_rotation {
 // CK_SCALE_BLOCK   blocks of 32 in the MX format `element` by the rule of ck_codec.h (scale floored), code = the element
 //                  as an integer I, value I * 2^-shift: MXINT directly, E2M1 with shift 1, E2M3 with shift 3. A block
 //                  without a nonzero code has scale 1; so has one whose scale would lie below 2^-126, with codes 0.
-// NaN or infinity in a vector (or block, after the rotation): scale NaN, codes 0.
 //                  The code is that of y * 2^-e in fp32, e the exponent of the scale.
+// NaN or infinity in a vector (or block, after the rotation): scale NaN, codes 0.
 // CK_STOCHASTIC    round(v) = floor(v + u) in fp32, u = (16 random bits + 0.5) / 2^16; v counts steps of the format, which
 //                  for MXFP are those of its binade, so that u weighs the two neighbouring elements by distance.
 //                  x[j] is element i = first_element + j, j counting memory, so that a part of a matrix with the same

@@ -39,6 +39,8 @@ INLINE void round_unit(const bool by_rows, const ck_vectors *v, int64_t vector, 
     UNROLLED for (int i = 0; i < 16; i++) {
       const tile *from = i < 8 ? &first : &second;
       const float *x = from->x + i % 8 * 2 * from->stride;
+      __builtin_prefetch(x + 2 * CK_BLOCK * from->stride, 0, 2);
+      __builtin_prefetch(x + 2 * CK_BLOCK * from->stride + from->stride, 0, 2);
       const vi even = upper_bf16(bits_of(load_f(x))), odd = upper_bf16(bits_of(load_f(x + from->stride)));
       store_i(codes + i * 64, pair_bf16(even, odd));
     }

@@ -137,43 +137,36 @@ static __attribute__((noinline)) void clear_lanes(const packing *p, vi mask) {
       store_i(p->sums - b * CK_PANEL, and_i(load_i(p->sums - b * CK_PANEL), mask));
 }
 
-INLINE vi most_of(vi most, const vi largest[4], int32_t unit) {
-  for (int i = 0; i < unit / CK_BLOCK; i++) most = max_i(most, largest[i]);
-  return most;
-}
-
-// One scale a vector: the whole vector is rotated before its first code is known. Panels side by side in memory (columns)
-// are rotated together, as many as the scratch holds: whole cache lines, and fewer pages, for each row that is read.
-static void quantize_vectors(packing *p, int64_t first, int64_t panels) {
+// One scale a vector: the whole vector is rotated before its first code is known, and waits in the scratch. Where it is
+// too long for that, the matrix is read twice.
+static void quantize_vectors(packing *p, int64_t vector) {
   const ck_quantizer *q = p->quantizer;
   const uint32_t *signs = q->rotation.signs;
-  enum { MOST = 4 };
-  vi most[MOST] = {splat_i(0), splat_i(0), splat_i(0), splat_i(0)}, largest[4];
-  const bool given = q->maximum > 0, held = !given && p->padded * panels * CK_PANEL <= CK_SCRATCH;
+  const int64_t blocks = p->unit / CK_BLOCK;
+  const bool given = q->maximum > 0;
+  const bool held = !given && p->padded * CK_PANEL <= CK_SCRATCH;
   float *scratch = held ? ck_panel_scratch() : NULL;
   float y[CK_ROTATION_LARGEST * 16] __attribute__((aligned(64)));
+  vi most = splat_i(0), largest[4];
   if (!given)
-    for (int64_t start = 0; start < p->padded; start += p->unit)
-      for (int64_t i = 0; i < panels; i++) {
-        p->rotate(&p->v, signs, first + i * CK_PANEL, start, held ? scratch + (i * p->padded + start) * 16 : y, largest);
-        most[i] = most_of(most[i], largest, p->unit);
-      }
-  encode_function *encode = q->rounding == CK_STOCHASTIC ? limited_stochastic : given ? limited_nearest : vector_nearest;
-  for (int64_t i = 0; i < panels; i++, p->scales += CK_PANEL) {
-    const int64_t vector = first + i * CK_PANEL;
-    vector_scales scales = scales_of(p, most[i], vector);
-    if (held) {
-      encode(p, vector, 0, p->padded / CK_BLOCK, scratch + i * p->padded * 16, &scales.factor, &scales.mask, 0, NULL);
-      continue;
+    for (int64_t start = 0; start < p->padded; start += p->unit) {
+      p->rotate(&p->v, signs, vector, start, held ? scratch + start * 16 : y, largest);
+      for (int64_t b = 0; b < blocks; b++) most = max_i(most, largest[b]);
     }
+  encode_function *encode = q->rounding == CK_STOCHASTIC ? limited_stochastic : given ? limited_nearest : vector_nearest;
+  const vector_scales scales = scales_of(p, most, vector);
+  if (held) {
+    encode(p, vector, 0, p->padded / CK_BLOCK, scratch, &scales.factor, &scales.mask, 0, NULL);
+  } else {
     for (int64_t start = 0; start < p->padded; start += p->unit) {
       p->rotate(&p->v, signs, vector, start, y, largest);
-      most[i] = most_of(most[i], largest, p->unit);
-      encode(p, vector, start, p->unit / CK_BLOCK, y, &scales.factor, &scales.mask, 0, NULL);
+      for (int64_t b = 0; b < blocks; b++) most = max_i(most, largest[b]);
+      encode(p, vector, start, blocks, y, &scales.factor, &scales.mask, 0, NULL);
     }
-    if (given && !all_below(most[i], splat_i((int32_t)CK_INFINITY_BITS)))
-      clear_lanes(p, scales_of(p, most[i], vector).mask);
+    if (given && !all_below(most, splat_i((int32_t)CK_INFINITY_BITS)))
+      clear_lanes(p, scales_of(p, most, vector).mask);
   }
+  p->scales += CK_PANEL;
 }
 
 // A scale for each block of 32, from its largest magnitude alone: one pass.
@@ -223,15 +216,10 @@ static void quantize(const ck_quantizer *quantizer, ck_side side, const ck_vecto
       .sums = out->sums,
       .scales = out->scales,
   };
-  const int64_t panels = ck_panel_count(v->count);
-  if (quantizer->scaling == CK_SCALE_BLOCK) {
-    p.carried = ck_carried_of(quantizer);
-    for (int64_t i = 0; i < panels; i++) quantize_blocks(&p, i * CK_PANEL);
-    return;
-  }
-  const int64_t together = v->depth_stride == 1 ? 1 : p.padded * 64 <= CK_SCRATCH ? 4 : p.padded * 32 <= CK_SCRATCH ? 2 : 1;
-  for (int64_t i = 0; i < panels; i += together)
-    quantize_vectors(&p, i * CK_PANEL, panels - i < together ? panels - i : together);
+  if (quantizer->scaling == CK_SCALE_BLOCK) p.carried = ck_carried_of(quantizer);
+  for (int64_t vector = 0; vector < v->count; vector += CK_PANEL)
+    if (quantizer->scaling == CK_SCALE_BLOCK) quantize_blocks(&p, vector);
+    else quantize_vectors(&p, vector);
 }
 
 #endif

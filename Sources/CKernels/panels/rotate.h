@@ -22,9 +22,12 @@ static __attribute__((noinline)) tile copied_tile(bool by_rows, const ck_vectors
   if (vectors > 16) vectors = 16;
   if (positions > 16) positions = 16;
   memset(copy, 0, 256 * sizeof *copy);
-  for (int64_t i = 0; i < vectors; i++)
-    for (int64_t d = 0; d < positions; d++)
-      copy[by_rows ? i * 16 + d : d * 16 + i] = v->x[(vector + i) * v->vector_stride + (start + d) * v->depth_stride];
+  if (positions > 0) {
+    const float *from = v->x + vector * v->vector_stride + start * v->depth_stride;
+    const int64_t lines = by_rows ? vectors : positions, length = by_rows ? positions : vectors;
+    const int64_t stride = by_rows ? v->vector_stride : v->depth_stride;
+    for (int64_t i = 0; i < lines; i++) memcpy(copy + i * 16, from + i * stride, (size_t)length * sizeof *copy);
+  }
   return (tile){copy, 16};
 }
 
@@ -35,8 +38,9 @@ INLINE tile tile_at(const bool by_rows, const ck_vectors *v, int64_t vector, int
                  : (tile){v->x + vector + start * v->depth_stride, v->depth_stride};
 }
 
-// The tile, one position in each register, signs flipped.
-INLINE void load_positions(const bool by_rows, tile from, const uint32_t *signs, vf t[16]) {
+// The tile, one position in each register, signs flipped. Of columns, what lies `ahead` elements behind it is asked for:
+// no prefetcher of the processor follows lines that are a row apart, in pages of their own.
+INLINE void load_positions(const bool by_rows, int64_t ahead, tile from, const uint32_t *signs, vf t[16]) {
   if (by_rows) {
     const vi flip = load_i(signs);
     vi rows[16];
@@ -44,8 +48,11 @@ INLINE void load_positions(const bool by_rows, tile from, const uint32_t *signs,
     transpose(rows);
     UNROLLED for (int i = 0; i < 16; i++) t[i] = float_of(rows[i]);
   } else {
-    UNROLLED for (int i = 0; i < 16; i++)
-      t[i] = float_of(xor_i(bits_of(load_f(from.x + i * from.stride)), splat_i((int32_t)signs[i])));
+    UNROLLED for (int i = 0; i < 16; i++) {
+      const float *x = from.x + i * from.stride;
+      __builtin_prefetch(x + ahead, 0, 2);
+      t[i] = float_of(xor_i(bits_of(load_f(x)), splat_i((int32_t)signs[i])));
+    }
   }
 }
 
@@ -78,7 +85,7 @@ INLINE void rotate_unit(const bool by_rows, const int block, const ck_vectors *v
         flips = copied_signs;
       }
     }
-    load_positions(by_rows, tile_at(by_rows, v, vector, start + at, copy), flips, t);
+    load_positions(by_rows, unit * v->depth_stride, tile_at(by_rows, v, vector, start + at, copy), flips, t);
     if (block) {
       butterflies(1, 16, t, one);
       butterflies(2, 16, t, one);
