@@ -1,3 +1,4 @@
+import Formats
 import Kernels
 import Tensors
 import Testing
@@ -190,6 +191,23 @@ import TestSupport
       var sums = HostBuffer<Double>(count: 2001, in: arena)
       GradientNorm.rowSums(of: gradient, at: 1, rows: 2000, columns: 100, into: &sums, at: 1)
       return values(master) + values(m) + values(v) + (0..<sums.count).map { Float(sums[$0]) }
+    }
+  }
+
+  @Test func codec() {
+    expectSameBits("codec") { arena in
+      let rows = 900, columns = 200
+      let x = tensor(rows, columns, seed: 18, in: arena)
+      var anchor = PackedTensor(.mxint8, rows: rows, columns: columns, in: arena)
+      var cut = PackedTensor(.mxint4, rows: rows, columns: columns, in: arena)
+      var y = Tensor(rows: rows, columns: columns, in: arena), rounded = Tensor(rows: rows, columns: columns, in: arena)
+      BlockCodec.quantize(&anchor, from: x)
+      BlockCodec.slice(&cut, from: anchor, plan: try! SlicePlan(from: .mxint8, to: .mxint4))
+      BlockCodec.dequantize(&y, from: cut)
+      BlockCodec.roundTrip(&rounded, of: x, format: .mxint4)
+      var gradient = tensor(rows, columns, seed: 19, in: arena)
+      BlockCodec.clipGradient(&gradient, at: x, format: .mxint4)
+      return values(y) + values(rounded) + values(gradient)
     }
   }
 
