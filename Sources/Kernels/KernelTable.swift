@@ -13,6 +13,7 @@ package import CKernels
   public var name: String { unsafe String(cString: raw.pointee.name) }
   package var codec: ck_codec_table { unsafe raw.pointee.codec.pointee }
   package var operations: ck_operation_table { unsafe raw.pointee.operations.pointee }
+  package var panels: ck_panel_table { unsafe raw.pointee.panels.pointee }
 
   /// Every table this processor can run, best first; the scalar reference is last.
   public static var available: [KernelTable] {
