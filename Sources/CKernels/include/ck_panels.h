@@ -60,15 +60,15 @@ typedef struct ck_rotation {
 //                  without a nonzero code has scale 1; so has one whose scale would lie below 2^-126, with codes 0.
 //                  The code is that of y * 2^-e in fp32, e the exponent of the scale.
 // NaN or infinity in a vector (or block, after the rotation): scale NaN, codes 0.
-// CK_STOCHASTIC    round(v) = floor(v + u) in fp32, u = (16 random bits + 0.5) / 2^16; v counts steps of the format, which
-//                  for MXFP are those of its binade, so that u weighs the two neighbouring elements by distance.
+// CK_STOCHASTIC    round(v) = floor(v + u) in fp32, u = (16 random bits + 0.5) / 2^16; v counts steps of the format,
+//                  which for MXFP are those of its binade, so that u weighs the two neighbouring elements by distance.
 //                  x[j] is element i = first_element + j, j counting memory, so that a part of a matrix with the same
-//                  stride takes the numbers it takes in the whole. (Positions of the padding go on by the same formula.)
+//                  stride takes the numbers it takes in the whole. (Positions of the padding go on by this formula.)
 //                  Element i takes bits 16 * (i % 8) and up of the Philox4x32-10 block with counter (i / 8) and key
 //                  `key`; words in order, low half first.
-// shrink           the scale is multiplied by the float nearest to 1/shrink, and codes of y * shrink are rounded: 3/4 with
-//                  4/3 keeps stochastic FP4 unbiased, because nothing then exceeds the largest element (Tseng et al. 2025,
-//                  2502.20586). 1 is none.
+// shrink           the scale is multiplied by the float nearest to 1/shrink, and codes of y * shrink are rounded: 3/4
+//                  with 4/3 keeps stochastic FP4 unbiased, because nothing then exceeds the largest element (Tseng et
+//                  al. 2025, 2502.20586). 1 is none.
 typedef struct ck_quantizer {
   ck_rotation rotation;
   int32_t scaling;   // ck_scaling

@@ -94,7 +94,10 @@ INLINE void load_block(const int parts, const float *x, const uint32_t *signs, i
       if (signs) t[p] = flip(t[p], signs + p * 16);
     } else {
       t[p] = count > 0 ? load_first(x + p * 16, count) : splat_f(0);
-      if (signs && count > 0) t[p] = float_of(xor_i(bits_of(t[p]), bits_of(load_first((const float *)signs + p * 16, count))));
+      if (signs && count > 0) {
+        const vi flips = bits_of(load_first((const float *)signs + p * 16, count));
+        t[p] = float_of(xor_i(bits_of(t[p]), flips));
+      }
     }
   }
 }

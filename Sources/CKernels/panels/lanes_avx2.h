@@ -72,7 +72,6 @@ INLINE vi max_i(vi a, vi b) { return EACH(vi, BINARY, _mm256_max_epi32, a, b); }
 INLINE vi shift_left_23(vi a) { return EACH(vi, IMMEDIATE, _mm256_slli_epi32, a, 23); }
 INLINE vi shift_right_23(vi a) { return EACH(vi, IMMEDIATE, _mm256_srli_epi32, a, 23); }
 INLINE vi shift_right_16(vi a) { return EACH(vi, IMMEDIATE, _mm256_srli_epi32, a, 16); }
-INLINE vi shift_left_16(vi a) { return EACH(vi, IMMEDIATE, _mm256_slli_epi32, a, 16); }
 INLINE vm below_i(vi a, vi b) { return EACH(vi, BINARY, _mm256_cmpgt_epi32, b, a); }
 INLINE vm is_zero(vi a) { return EACH(vi, BINARY, _mm256_cmpeq_epi32, a, splat_i(0)); }
 INLINE vi select_i(vm m, vi where, vi otherwise) {

@@ -22,8 +22,8 @@ INLINE vi bits_of(vf a) { return _mm512_castps_si512(a); }
 INLINE vf float_of(vi a) { return _mm512_castsi512_ps(a); }
 
 INLINE vf add_f(vf a, vf b) { return _mm512_add_ps(a, b); }
-// a - b as a fused multiply-add: additions and fused ones run in different units, butterflies need both. `one` must hide
-// its value from the compiler.
+// a - b as a fused multiply-add: additions and fused ones run in different units, butterflies need both. `one` must
+// hide its value from the compiler.
 INLINE vf hidden_one(void) {
   vf one = splat_f(1);
   __asm__("" : "+v"(one));
@@ -49,7 +49,6 @@ INLINE vi max_i(vi a, vi b) { return _mm512_max_epi32(a, b); }
 INLINE vi shift_left_23(vi a) { return _mm512_slli_epi32(a, 23); }
 INLINE vi shift_right_23(vi a) { return _mm512_srli_epi32(a, 23); }
 INLINE vi shift_right_16(vi a) { return _mm512_srli_epi32(a, 16); }
-INLINE vi shift_left_16(vi a) { return _mm512_slli_epi32(a, 16); }
 INLINE vm below_i(vi a, vi b) { return _mm512_cmplt_epi32_mask(a, b); }
 INLINE vm is_zero(vi a) { return _mm512_testn_epi32_mask(a, a); }
 INLINE vf select_f(vm m, vf where, vf otherwise) { return _mm512_mask_blend_ps(m, otherwise, where); }
@@ -82,8 +81,9 @@ INLINE void transpose(vi t[16]) {
   // t[4r + c] holds, of rows 4r...4r+3, column 4q + c in its quarter q.
 #pragma clang loop unroll(full)
   for (int c = 0; c < 4; c++) {
-    const vi low01 = _mm512_shuffle_i32x4(t[c], t[4 + c], 0x88), low23 = _mm512_shuffle_i32x4(t[8 + c], t[12 + c], 0x88);
-    const vi high01 = _mm512_shuffle_i32x4(t[c], t[4 + c], 0xDD), high23 = _mm512_shuffle_i32x4(t[8 + c], t[12 + c], 0xDD);
+    const vi low01 = _mm512_shuffle_i32x4(t[c], t[4 + c], 0x88), high01 = _mm512_shuffle_i32x4(t[c], t[4 + c], 0xDD);
+    const vi low23 = _mm512_shuffle_i32x4(t[8 + c], t[12 + c], 0x88);
+    const vi high23 = _mm512_shuffle_i32x4(t[8 + c], t[12 + c], 0xDD);
     u[c] = _mm512_shuffle_i32x4(low01, low23, 0x88);
     u[8 + c] = _mm512_shuffle_i32x4(low01, low23, 0xDD);
     u[4 + c] = _mm512_shuffle_i32x4(high01, high23, 0x88);

@@ -1,4 +1,5 @@
 // The AVX2 table: sixteen vectors in two ymm registers.
+#include "../ck_strict.h"
 #include "panels_plan.h"
 #include <immintrin.h>
 

@@ -1,8 +1,9 @@
 // The AVX-512 table (F, BW, VL, DQ): sixteen vectors in a zmm register.
+#include "../ck_strict.h"
 #include "panels_plan.h"
 #include <immintrin.h>
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))), apply_to = function)
 #include "lanes_avx512.h"
 
 #include "entries.h"

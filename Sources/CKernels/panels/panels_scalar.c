@@ -1,5 +1,6 @@
 // Rotation, quantization and packing of product operands, element by element: the definition that the vector tables are
 // held to, to the bit. All arithmetic is in fp32, each operation rounded once.
+#include "../ck_strict.h"
 #include "panels_plan.h"
 
 // A block of one vector: `stride` elements from one position to the next.

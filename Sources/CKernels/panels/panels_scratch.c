@@ -1,4 +1,5 @@
 // The scratch memory of a thread: a training step must not allocate, and half a megabyte is too much for a stack.
+#include "../ck_strict.h"
 #include "panels_plan.h"
 #include <pthread.h>
 #include <stdlib.h>

@@ -41,8 +41,8 @@ INLINE vi encode(const grid kind, const bool stochastic, vf y, vf factor, vf u, 
   return to_nearest(sub_f(add_f(value, many), many, splat_f(1)));
 }
 
-// `blocks` blocks of 32 positions of the vectors `vector`... from depth `start` on, to codes and sums; factors and masks
-// one for all blocks (step 0) or one for each (step 1). Lanes without their mask get codes 0. `any`: which lanes have a
+// `blocks` blocks of 32 positions of the vectors `vector`... from depth `start` on, to codes and sums; factors and
+// masks one for all blocks (step 0) or one for each (step 1). Lanes without their mask get codes 0. `any`: which lanes have a
 // nonzero code in a block.
 INLINE void encode_blocks(const grid kind, const bool stochastic, packing *p, int64_t vector, int64_t start,
                           int64_t blocks, const float *y, const vf *factor, const vi *mask, int step, vi *any) {
@@ -153,7 +153,9 @@ static void quantize_vectors(packing *p, int64_t vector) {
       p->rotate(&p->v, signs, vector, start, held ? scratch + start * 16 : y, largest);
       for (int64_t b = 0; b < blocks; b++) most = max_i(most, largest[b]);
     }
-  encode_function *encode = q->rounding == CK_STOCHASTIC ? limited_stochastic : given ? limited_nearest : vector_nearest;
+  encode_function *encode = q->rounding == CK_STOCHASTIC ? limited_stochastic
+                            : given                      ? limited_nearest
+                                                         : vector_nearest;
   const vector_scales scales = scales_of(p, most, vector);
   if (held) {
     encode(p, vector, 0, p->padded / CK_BLOCK, scratch, &scales.factor, &scales.mask, 0, NULL);

@@ -1,5 +1,5 @@
-// Random numbers for a tile of 16 x 16 elements: Philox4x32-10 with one counter a lane, which gives the 16 bits of eight
-// elements that follow each other in memory.
+// Random numbers for a tile of 16 x 16 elements: Philox4x32-10 with one counter a lane, which gives the 16 bits of
+// eight elements that follow each other in memory.
 #ifndef CK_PANELS_RANDOM_H
 #define CK_PANELS_RANDOM_H
 

@@ -1,8 +1,8 @@
 // Rotation over vectors, included by panels_avx2.c and panels_avx512.c after the lanes of their instruction set.
 //
-// Sixteen vectors stand side by side in the lanes, whichever way they lie in memory: columns are loaded as they are, rows
-// by tiles of 16 x 16 that are transposed. From there on a butterfly needs no permutation and everything that belongs to
-// a vector (its maximum, its scale) is a lane.
+// Sixteen vectors stand side by side in the lanes, whichever way they lie in memory: columns are loaded as they are,
+// rows by tiles of 16 x 16 that are transposed. From there on a butterfly needs no permutation, and what belongs to a
+// vector (its maximum, its scale) is a lane.
 #ifndef CK_PANELS_ROTATE_H
 #define CK_PANELS_ROTATE_H
 
@@ -38,8 +38,8 @@ INLINE tile tile_at(const bool by_rows, const ck_vectors *v, int64_t vector, int
                  : (tile){v->x + vector + start * v->depth_stride, v->depth_stride};
 }
 
-// The tile, one position in each register, signs flipped. Of columns, what lies `ahead` elements behind it is asked for:
-// no prefetcher of the processor follows lines that are a row apart, in pages of their own.
+// The tile, one position in each register, signs flipped. Of columns, what lies `ahead` elements behind it is asked
+// for: no prefetcher of the processor follows lines that are a row apart, in pages of their own.
 INLINE void load_positions(const bool by_rows, int64_t ahead, tile from, const uint32_t *signs, vf t[16]) {
   if (by_rows) {
     const vi flip = load_i(signs);
@@ -67,7 +67,7 @@ INLINE void butterflies(const int distance, const int count, vf t[], vf one) {
 
 INLINE vi magnitude(vf a) { return and_i(bits_of(a), splat_i(0x7FFFFFFF)); }
 
-// A unit of depth positions of 16 vectors, rotated: y[unit][16], and the largest magnitude in each block of 32, as bits.
+// A unit of depth positions of 16 vectors, rotated: y[unit][16]; the largest magnitude in each block of 32, as bits.
 INLINE void rotate_unit(const bool by_rows, const int block, const ck_vectors *v, const uint32_t *signs,
                         int64_t vector, int64_t start, float *y, vi largest[4]) {
   const int unit = block > CK_BLOCK ? block : CK_BLOCK;
