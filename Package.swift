@@ -30,7 +30,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
-    // 0  C: system libraries, the MPI shim, the kernels.
+    // 0  C: system libraries, the MPI shim, the kernels, the library that the bench compares with.
     .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -38,6 +38,7 @@ let package = Package(
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .target(name: "CMPIShims", dependencies: ["COpenMPI"]),
     .target(name: "CKernels"),
+    .target(name: "CBenchDNN"),
 
     // 1-3  Numbers, memory, arithmetic.
     stratum("Formats", on: []),
@@ -76,7 +77,7 @@ let package = Package(
     .executableTarget(
       name: "mfqat-bench",
       dependencies: [
-        "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+        "CBenchDNN", "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
         "Settings", "Training", argumentParser,
       ],
       swiftSettings: house),
@@ -87,7 +88,7 @@ let package = Package(
     tests("FormatsTests", of: ["Formats", "Tensors"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
-    tests("QuantizationTests", of: ["Quantization", "Formats"]),
+    tests("QuantizationTests", of: ["Quantization", "Kernels", "Formats", "Tensors"]),
     tests("CommunicationTests", of: ["Communication", "Kernels", "Formats", "Tensors", "CMPIShims"]),
     tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
     tests("TextTests", of: ["Text", "Tensors"]),

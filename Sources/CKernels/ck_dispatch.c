@@ -5,10 +5,18 @@
 
 extern const ck_codec_table ck_codec_scalar, ck_codec_avx2, ck_codec_avx512;
 extern const ck_operation_table ck_operations_scalar, ck_operations_avx2, ck_operations_avx512;
+extern const ck_panel_table ck_panels_scalar, ck_panels_avx2, ck_panels_avx512;
+extern const ck_matmul_table ck_matmul_scalar, ck_matmul_avx2, ck_matmul_avx512, ck_matmul_avx512_vnni,
+    ck_matmul_avx512_bf16;
 
-static const ck_table ck_scalar = {"scalar", &ck_codec_scalar, &ck_operations_scalar};
-static const ck_table ck_avx2 = {"avx2", &ck_codec_avx2, &ck_operations_avx2};
-static const ck_table ck_avx512 = {"avx512", &ck_codec_avx512, &ck_operations_avx512};
+static const ck_table tables[] = {
+    {"avx512_bf16", &ck_codec_avx512, &ck_operations_avx512, &ck_panels_avx512, &ck_matmul_avx512_bf16},
+    {"avx512_vnni", &ck_codec_avx512, &ck_operations_avx512, &ck_panels_avx512, &ck_matmul_avx512_vnni},
+    {"avx512", &ck_codec_avx512, &ck_operations_avx512, &ck_panels_avx512, &ck_matmul_avx512},
+    {"avx2", &ck_codec_avx2, &ck_operations_avx2, &ck_panels_avx2, &ck_matmul_avx2},
+    {"scalar", &ck_codec_scalar, &ck_operations_scalar, &ck_panels_scalar, &ck_matmul_scalar},
+};
+enum { TABLES = sizeof tables / sizeof *tables };
 
 static bool runs_avx2(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -19,12 +27,18 @@ static bool runs_avx512(void) {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-int32_t ck_table_count(void) { return runs_avx512() ? 3 : runs_avx2() ? 2 : 1; }
+static bool runs_vnni(void) { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+static bool runs_bf16(void) { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
+
+// Each table needs what the one after it needs, and more.
+int32_t ck_table_count(void) {
+  return runs_bf16() ? TABLES : runs_vnni() ? TABLES - 1 : runs_avx512() ? TABLES - 2 : runs_avx2() ? TABLES - 3 : 1;
+}
 
 const ck_table *ck_table_at(int32_t index) {
-  static const ck_table *const best_first[] = {&ck_avx512, &ck_avx2, &ck_scalar};
   const int32_t count = ck_table_count();
-  return index < 0 || index >= count ? NULL : best_first[3 - count + index];
+  return index < 0 || index >= count ? NULL : &tables[TABLES - count + index];
 }
 
 const ck_table *ck_table_named(const char *name) {

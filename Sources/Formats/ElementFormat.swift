@@ -93,6 +93,24 @@ extension ElementFormat {
   public var smallestNormal: Float { isInteger ? decode(1) : decode(UInt8(1 << mantissaBits)) }
 }
 
+// MARK: - As integers
+
+extension ElementFormat {
+  /// Every value is an integer times 2^-shift: `bits` - 2 for integers, the exponent of the smallest subnormal for floats.
+  public var integerShift: Int { isInteger ? bits - 2 : mantissaBits + bias - 1 }
+
+  /// Whether those integers fit in a signed byte, so that products run on 8-bit dot products: MXINT2...8, E2M1, E2M3.
+  public var isByteCarried: Bool { maxValue * powerOfTwo(integerShift) <= 127 }
+
+  /// The integer of every code, 256 entries; 0 for codes that are no number.
+  ///
+  /// - Precondition: ``isByteCarried``.
+  public var carriers: [Int8] {
+    precondition(isByteCarried, "an element whose integers reach \(maxValue * powerOfTwo(integerShift)) needs more than a byte")
+    return (UInt8.min...UInt8.max).map { isFinite($0) ? Int8(decode($0) * powerOfTwo(integerShift)) : 0 }
+  }
+}
+
 // MARK: - Values
 
 extension ElementFormat {

@@ -28,14 +28,19 @@ public struct AdamW: Sendable {
   ) {
     precondition(range.upperBound <= master.count && m.count == master.count && v.count == master.count
       && gradient.count == master.count, "AdamW over \(range) of \(master.count)")
-    var constants = ck_adamw(
+    let constants = ck_adamw(
       learning_rate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
       weight_decay: decays ? weightDecay : 0, correction1: Float(1 - power(Double(beta1))),
       correction2: Float(1 - power(Double(beta2))), gradient_scale: gradientScale)
-    let at = range.lowerBound
-    unsafe KernelTable.current.operations.adamw(
-      &constants, Int64(range.count), master.unsafeMutableAddress() + at, m.unsafeMutableAddress() + at,
-      v.unsafeMutableAddress() + at, gradient.unsafeAddress() + at)
+    let first = range.lowerBound, operations = KernelTable.current.operations
+    let master = unsafe master.unsafeMutableAddress(), m = unsafe m.unsafeMutableAddress()
+    let v = unsafe v.unsafeMutableAddress(), gradient = unsafe gradient.unsafeAddress()
+    ThreadTeam.shared.parallel(range.count, by: elementGrain) { piece in
+      let at = first + piece.lowerBound
+      unsafe withUnsafePointer(to: constants) { constants in
+        unsafe operations.adamw(constants, Int64(piece.count), master + at, m + at, v + at, gradient + at)
+      }
+    }
   }
 
   /// base^step by squaring: the same double on every machine, which libm's pow does not promise.

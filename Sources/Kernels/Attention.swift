@@ -7,12 +7,11 @@ public import Tensors
 ///   q (B·S, ·) H heads from `queryColumn`, k and v (B·S, ·) G heads each, y (B·S, H·d), lse (B·S, H) by rows [b][h][s].
 /// Forward:   P = softmax(q kᵀ / √d, causal),  y = P v,  lse = log Σ exp
 /// Backward:  P again from lse; δ = Σ dy·y;  dS = P (dy vᵀ - δ) / √d;  dq = dS k, dk = dSᵀ q, dv = Pᵀ dy
-/// (the recomputation of Dao et al. 2022, algorithm 4, with one level of tiles)
+/// (Dao et al. 2022, algorithms 1 and 4; the tiles are those of `attention_forward` in ck_operations.h)
 public struct Attention: Sendable {
   public let sequences: Int, length: Int, queryHeads: Int, keyHeads: Int, headDimension: Int
 
-  /// Query rows of one tile. A tile of scores is `tile` x length. Half of a tile's last square lies above the diagonal and
-  /// is computed for nothing: small tiles waste less, and from 64 rows on the products are no faster.
+  /// Query rows that `decode` takes at a time.
   static let tile = 64
 
   public init(sequences: Int, length: Int, queryHeads: Int, keyHeads: Int, headDimension: Int) {
@@ -24,9 +23,10 @@ public struct Attention: Sendable {
     self.headDimension = headDimension
   }
 
-  /// Rows x columns of the scratch for one tile of scores (two of them in backward).
-  public var scratchRows: Int { 2 * min(Self.tile, length) + 1 }
-  public var scratchColumns: Int { max(length, Self.tile) }
+  /// Rows x columns of the scratch: a row for each thread of the team, linear in the length. With fewer rows, fewer
+  /// threads take part.
+  public var scratchRows: Int { ThreadTeam.shared.threads }
+  public var scratchColumns: Int { Int(ck_attention_scratch(Int64(length), Int64(headDimension))) }
 
   private var scale: Float { 1 / Float(headDimension).squareRoot() }
 
@@ -44,25 +44,19 @@ public struct Attention: Sendable {
     _ y: inout Tensor, lse: inout Tensor, queryKey: borrowing Tensor, values: borrowing Tensor, columns: Columns,
     scratch: inout Tensor
   ) {
-    check(y: y, lse: lse)
+    check(y: y, lse: lse, scratch: scratch)
     let d = headDimension, S = length, width = queryHeads * d, ld = queryKey.columns, ldv = values.columns
-    let scores = unsafe scratch.unsafeMutableAddress()
-    for b in 0..<sequences {
-      for h in 0..<queryHeads {
-        let group = h / (queryHeads / keyHeads)
-        let q = unsafe queryKey.unsafeAddress() + b * S * ld + columns.query + h * d
-        let k = unsafe queryKey.unsafeAddress() + b * S * ld + columns.key + group * d
-        let v = unsafe values.unsafeAddress() + b * S * ldv + columns.value + group * d
-        let out = unsafe y.unsafeMutableAddress() + b * S * width + h * d
-        let sums = unsafe lse.unsafeMutableAddress() + (b * queryHeads + h) * S
-        for first in stride(from: 0, to: S, by: Self.tile) {
-          let rows = min(Self.tile, S - first), keys = first + rows
-          unsafe Gemm.multiply(scores, ldc: S, m: rows, n: keys, k: d, q + first * ld, lda: ld, k, .transposed, ldb: ld)
-          unsafe KernelTable.current.operations.softmax_causal_forward(
-            Int64(rows), Int64(keys), Int64(first), scale, scores, Int64(S), sums + first)
-          unsafe Gemm.multiply(out + first * width, ldc: width, m: rows, n: d, k: keys, scores, lda: S, v, ldb: ldv)
-        }
-      }
+    let operations = KernelTable.current.operations, room = scratch.columns
+    let queryKey = unsafe queryKey.unsafeAddress(), values = unsafe values.unsafeAddress()
+    let out = unsafe y.unsafeMutableAddress(), sums = unsafe lse.unsafeMutableAddress()
+    let space = unsafe scratch.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(sequences * queryHeads, workers: scratch.rows) { item, worker in
+      let (b, h) = item.quotientAndRemainder(dividingBy: queryHeads), group = h / (queryHeads / keyHeads)
+      let row = unsafe queryKey + b * S * ld
+      unsafe operations.attention_forward(
+        Int64(S), Int64(d), scale, row + columns.query + h * d, row + columns.key + group * d, Int64(ld),
+        values + b * S * ldv + columns.value + group * d, Int64(ldv), out + b * S * width + h * d, Int64(width),
+        sums + item * S, space + worker * room)
     }
   }
 
@@ -72,49 +66,30 @@ public struct Attention: Sendable {
     y: borrowing Tensor, lse: borrowing Tensor, queryKey: borrowing Tensor, values: borrowing Tensor,
     columns: Columns, delta: inout Tensor, scratch: inout Tensor
   ) {
-    check(y: y, lse: lse)
+    check(y: y, lse: lse, scratch: scratch)
     let d = headDimension, S = length, width = queryHeads * d, ld = queryKey.columns, ldv = values.columns
-    let ldq = dQueryKey.columns, lddv = dValues.columns
-    let tileRows = min(Self.tile, S)
-    let scores = unsafe scratch.unsafeMutableAddress(), dScores = unsafe scores + tileRows * S
-    unsafe KernelTable.current.operations.attention_delta(
-      Int64(y.rows), Int64(queryHeads), Int64(d), y.unsafeAddress(), dy.unsafeAddress(), Int64(width),
-      delta.unsafeMutableAddress())
-    let column = unsafe scratch.unsafeMutableAddress() + 2 * tileRows * S
-    for b in 0..<sequences {
-      let dk0 = unsafe dQueryKey.unsafeMutableAddress() + b * S * ldq + dColumns.key
-      let dv0 = unsafe dValues.unsafeMutableAddress() + b * S * lddv + dColumns.value
-      for t in 0..<S {
-        unsafe (dk0 + t * ldq).update(repeating: 0, count: keyHeads * d)
-        unsafe (dv0 + t * lddv).update(repeating: 0, count: keyHeads * d)
-      }
-      for h in 0..<queryHeads {
-        let group = h / (queryHeads / keyHeads)
-        let q = unsafe queryKey.unsafeAddress() + b * S * ld + columns.query + h * d
-        let k = unsafe queryKey.unsafeAddress() + b * S * ld + columns.key + group * d
-        let v = unsafe values.unsafeAddress() + b * S * ldv + columns.value + group * d
-        let dq = unsafe dQueryKey.unsafeMutableAddress() + b * S * ldq + dColumns.query + h * d
-        let dk = unsafe dk0 + group * d
-        let dv = unsafe dv0 + group * d
-        let dOut = unsafe dy.unsafeAddress() + b * S * width + h * d
-        let sums = unsafe lse.unsafeAddress() + (b * queryHeads + h) * S
-        for first in stride(from: 0, to: S, by: Self.tile) {
-          let rows = min(Self.tile, S - first), keys = first + rows
-          unsafe Gemm.multiply(scores, ldc: S, m: rows, n: keys, k: d, q + first * ld, lda: ld, k, .transposed, ldb: ld)
-          unsafe Gemm.multiply(
-            dScores, ldc: S, m: rows, n: keys, k: d, dOut + first * width, lda: width, v, .transposed, ldb: ldv)
-          for r in 0..<rows {
-            unsafe column[r] = unsafe delta.unsafeAddress()[(b * S + first + r) * queryHeads + h]
-          }
-          unsafe KernelTable.current.operations.softmax_causal_backward(
-            Int64(rows), Int64(keys), Int64(first), scale, scores, dScores, Int64(S), sums + first, column)
-          unsafe Gemm.multiply(
-            dv, ldc: lddv, m: keys, n: d, k: rows, scores, .transposed, lda: S, dOut + first * width, ldb: width, beta: 1)
-          unsafe Gemm.multiply(dq + first * ldq, ldc: ldq, m: rows, n: d, k: keys, dScores, lda: S, k, ldb: ld)
-          unsafe Gemm.multiply(
-            dk, ldc: ldq, m: keys, n: d, k: rows, dScores, .transposed, lda: S, q + first * ld, ldb: ld, beta: 1)
-        }
-      }
+    let ldq = dQueryKey.columns, lddv = dValues.columns, shared = queryHeads / keyHeads
+    let operations = KernelTable.current.operations, room = scratch.columns
+    let y = unsafe y.unsafeAddress(), dy = unsafe dy.unsafeAddress(), sums = unsafe lse.unsafeAddress()
+    let delta = unsafe delta.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(sequences * S, by: 256) { rows in
+      unsafe operations.attention_delta(
+        Int64(rows.count), Int64(queryHeads), Int64(d), y + rows.lowerBound * width, dy + rows.lowerBound * width,
+        Int64(width), delta + rows.lowerBound * queryHeads)
+    }
+    let queryKey = unsafe queryKey.unsafeAddress(), values = unsafe values.unsafeAddress()
+    let dQueryKey = unsafe dQueryKey.unsafeMutableAddress(), dValues = unsafe dValues.unsafeMutableAddress()
+    let space = unsafe scratch.unsafeMutableAddress()
+    // One key head and all of its query heads at a time: dk and dv are sums over them.
+    ThreadTeam.shared.parallel(sequences * keyHeads, workers: scratch.rows) { item, worker in
+      let (b, group) = item.quotientAndRemainder(dividingBy: keyHeads), h = group * shared
+      let row = unsafe queryKey + b * S * ld, dRow = unsafe dQueryKey + b * S * ldq
+      unsafe operations.attention_backward(
+        Int64(S), Int64(shared), Int64(d), scale, row + columns.query + h * d, row + columns.key + group * d, Int64(ld),
+        values + b * S * ldv + columns.value + group * d, Int64(ldv), dy + b * S * width + h * d, Int64(width),
+        sums + (b * queryHeads + h) * S, delta + b * S * queryHeads + h, Int64(queryHeads),
+        dRow + dColumns.query + h * d, dRow + dColumns.key + group * d, Int64(ldq),
+        dValues + b * S * lddv + dColumns.value + group * d, Int64(lddv), space + worker * room)
     }
   }
 
@@ -156,7 +131,9 @@ public struct Attention: Sendable {
     }
   }
 
-  private func check(y: borrowing Tensor, lse: borrowing Tensor) {
+  private func check(y: borrowing Tensor, lse: borrowing Tensor, scratch: borrowing Tensor) {
+    precondition(scratch.columns >= scratchColumns && scratch.rows >= 1,
+      "attention scratch \(scratch.rows) x \(scratch.columns), at least \(scratchRows) x \(scratchColumns) needed")
     precondition(y.rows == sequences * length && y.columns == queryHeads * headDimension
       && lse.count >= sequences * length * queryHeads,
       "attention of \(sequences) x \(length), \(queryHeads) heads of \(headDimension): y \(y.rows) x \(y.columns)")

@@ -63,7 +63,7 @@ extension BLAS {
 
   /// The processor has AVX-512, the kernel in use does not need it, and the library can be told to take another.
   private static var allowsFasterKernel: Bool {
-    KernelTable.available[0].name == "avx512" && !wideCores.contains(coreName) && version.contains("DYNAMIC_ARCH")
+    KernelTable.available[0].name.hasPrefix("avx512") && !wideCores.contains(coreName) && version.contains("DYNAMIC_ARCH")
   }
 
   /// The path itself and not `/proc/self/exe`, which would become the name of the process.

@@ -4,15 +4,20 @@ package import Formats
 /// The codec on runs of rows by address, for shards of larger matrices.
 ///
 /// Memory: fp32 runs hold rows * columns elements, codes as many bytes, scales rows * blocks bytes
-/// (`PackedTensor.blockCount`). Any alignment. Outputs overlap no input, except where an entry says so.
+/// (`PackedTensor.blockCount`). Any alignment. Outputs overlap no input, except where an entry says so. Rows know nothing
+/// of each other, so the team's threads take pieces of them.
 extension BlockCodec {
   @unsafe package static func quantizeRows(
     rows: Int, columns: Int, from x: UnsafePointer<Float>, codes: UnsafeMutablePointer<UInt8>,
     scales: UnsafeMutablePointer<UInt8>, format: MXFormat, rule: ScaleRule = .floor, table: KernelTable = .current
   ) {
     check(rows, columns)
-    var element = format.element.ckElement
-    unsafe table.codec.quantize(&element, rule.ckScaleRule, Int64(rows), Int64(columns), x, codes, scales)
+    let codec = table.codec, element = format.element.ckElement
+    forEachPiece(rows, columns) { count, at, block in
+      unsafe withUnsafePointer(to: element) { element in
+        unsafe codec.quantize(element, rule.ckScaleRule, count, Int64(columns), x + at, codes + at, scales + block)
+      }
+    }
   }
 
   @unsafe package static func dequantizeRows(
@@ -20,8 +25,12 @@ extension BlockCodec {
     to y: UnsafeMutablePointer<Float>, format: MXFormat, table: KernelTable = .current
   ) {
     check(rows, columns)
-    var element = format.element.ckElement
-    unsafe table.codec.dequantize(&element, Int64(rows), Int64(columns), codes, scales, y)
+    let codec = table.codec, element = format.element.ckElement
+    forEachPiece(rows, columns) { count, at, block in
+      unsafe withUnsafePointer(to: element) { element in
+        unsafe codec.dequantize(element, count, Int64(columns), codes + at, scales + block, y + at)
+      }
+    }
   }
 
   /// The sliced codes and scales may be written over their sources.
@@ -31,8 +40,12 @@ extension BlockCodec {
     slice: CompiledSlice, table: KernelTable = .current
   ) {
     check(rows, columns)
+    let codec = table.codec
     unsafe withUnsafePointer(to: slice.raw) { raw in
-      unsafe table.codec.slice(raw, Int64(rows), Int64(columns), codes, scales, slicedCodes, slicedScales)
+      forEachPiece(rows, columns) { count, at, block in
+        unsafe codec.slice(
+          raw, count, Int64(columns), codes + at, scales + block, slicedCodes + at, slicedScales + block)
+      }
     }
   }
 
@@ -42,8 +55,12 @@ extension BlockCodec {
     rule: ScaleRule = .floor, table: KernelTable = .current
   ) {
     check(rows, columns)
-    var element = format.element.ckElement
-    unsafe table.codec.round_trip(&element, rule.ckScaleRule, Int64(rows), Int64(columns), x, y)
+    let codec = table.codec, element = format.element.ckElement
+    forEachPiece(rows, columns) { count, at, _ in
+      unsafe withUnsafePointer(to: element) { element in
+        unsafe codec.round_trip(element, rule.ckScaleRule, count, Int64(columns), x + at, y + at)
+      }
+    }
   }
 
   @unsafe package static func clipGradientRows(
@@ -51,8 +68,21 @@ extension BlockCodec {
     rule: ScaleRule = .floor, table: KernelTable = .current
   ) {
     check(rows, columns)
-    var element = format.element.ckElement
-    unsafe table.codec.clip_gradient(&element, rule.ckScaleRule, Int64(rows), Int64(columns), x, gradient)
+    let codec = table.codec, element = format.element.ckElement
+    forEachPiece(rows, columns) { count, at, _ in
+      unsafe withUnsafePointer(to: element) { element in
+        unsafe codec.clip_gradient(element, rule.ckScaleRule, count, Int64(columns), x + at, gradient + at)
+      }
+    }
+  }
+
+  /// Pieces of rows: how many, and where their elements and their blocks begin.
+  @inline(__always)
+  private static func forEachPiece(_ rows: Int, _ columns: Int, _ body: (_ count: Int64, _ at: Int, _ block: Int) -> Void) {
+    let blocks = Int(ck_blocks(Int64(columns)))
+    ThreadTeam.shared.parallel(rows, by: rowGrain(columns: columns)) { piece in
+      body(Int64(piece.count), piece.lowerBound * columns, piece.lowerBound * blocks)
+    }
   }
 
   private static func check(_ rows: Int, _ columns: Int) {

@@ -10,7 +10,11 @@ public enum GradientNorm {
   ) {
     precondition(offset >= 0 && offset + rows * columns <= x.count && sumOffset >= 0 && sumOffset + rows <= sums.count,
       "row sums of \(rows) x \(columns) at \(offset) of \(x.count), into \(sumOffset) of \(sums.count)")
-    unsafe KernelTable.current.operations.row_sums_of_squares(
-      Int64(rows), Int64(columns), x.unsafeAddress() + offset, sums.unsafeMutableAddress() + sumOffset)
+    let operations = KernelTable.current.operations
+    let x = unsafe x.unsafeAddress() + offset, sums = unsafe sums.unsafeMutableAddress() + sumOffset
+    ThreadTeam.shared.parallel(rows, by: rowGrain(columns: columns)) { piece in
+      unsafe operations.row_sums_of_squares(
+        Int64(piece.count), Int64(columns), x + piece.lowerBound * columns, sums + piece.lowerBound)
+    }
   }
 }

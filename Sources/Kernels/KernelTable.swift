@@ -6,13 +6,15 @@ package import CKernels
 
 /// The kernels in use: one table for the whole process, chosen at first use and never changed.
 ///
-/// `MFQAT_KERNELS=scalar|avx2|avx512` forces one; a table that this processor cannot run is refused by name.
+/// `MFQAT_KERNELS=scalar|avx2|avx512|avx512_vnni|avx512_bf16` forces one; a table that this processor cannot run is refused by name.
 @safe public struct KernelTable: @unchecked Sendable {
   package let raw: UnsafePointer<ck_table>
 
   public var name: String { unsafe String(cString: raw.pointee.name) }
   package var codec: ck_codec_table { unsafe raw.pointee.codec.pointee }
   package var operations: ck_operation_table { unsafe raw.pointee.operations.pointee }
+  package var panels: ck_panel_table { unsafe raw.pointee.panels.pointee }
+  package var matmul: ck_matmul_table { unsafe raw.pointee.matmul.pointee }
 
   /// Every table this processor can run, best first; the scalar reference is last.
   public static var available: [KernelTable] {

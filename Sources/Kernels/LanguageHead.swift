@@ -1,7 +1,8 @@
 import CKernels
 public import Tensors
 
-/// Output projection and loss, chunk by chunk: logits (T, V) never exist as a whole.
+/// Output projection and loss, chunk by chunk: logits (T, V) never exist as a whole. The projection runs in the arithmetic
+/// of the operator it is given.
 ///
 /// Shapes: hidden (T, D), weight (V, D), targets (T) with -1 for rows that are not scored, loss (T) in nats.
 /// Forward:   z = hidden · Wᵀ,  loss = log Σ exp z - z[target]
@@ -31,29 +32,25 @@ public struct LanguageHead: Sendable {
     loss: inout HostBuffer<Double>, of hidden: borrowing Tensor, weight: borrowing Tensor,
     targets: borrowing HostBuffer<Int32>, logits: inout Tensor
   ) {
-    let ops = KernelTable.current.operations
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     forEachChunk(hidden.rows) { start, count in
       product(&logits, hidden: hidden, weight: weight, start: start, count: count)
-      unsafe ops.cross_entropy(
-        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), targets.unsafeAddress() + start, 1, false,
-        loss.unsafeMutableAddress() + start)
+      crossEntropy(&loss, logits: &logits, targets, start: start, count: count, vocabulary: weight.rows, gradient: nil)
     }
   }
 
   /// Loss, dhidden (overwritten) and dweight (overwritten) in one pass over the logits.
   public func forwardBackward(
     loss: inout HostBuffer<Double>, dHidden: inout Tensor, dWeight: inout Tensor, of hidden: borrowing Tensor,
-    weight: borrowing Tensor, targets: borrowing HostBuffer<Int32>, scale: Float, logits: inout Tensor
+    weight: borrowing Tensor, targets: borrowing HostBuffer<Int32>, scale: Float, logits: inout Tensor,
+    projection: any LinearOperator = FullPrecisionLinear()
   ) {
-    let ops = KernelTable.current.operations
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     forEachChunk(hidden.rows) { start, count in
-      product(&logits, hidden: hidden, weight: weight, start: start, count: count)
-      unsafe ops.cross_entropy(
-        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), targets.unsafeAddress() + start, scale, true,
-        loss.unsafeMutableAddress() + start)
-      gradients(&dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count)
+      product(&logits, hidden: hidden, weight: weight, start: start, count: count, projection)
+      crossEntropy(&loss, logits: &logits, targets, start: start, count: count, vocabulary: weight.rows, gradient: scale)
+      gradients(
+        &dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count, projection)
     }
   }
 
@@ -62,20 +59,25 @@ public struct LanguageHead: Sendable {
     loss: inout HostBuffer<Double>, dHidden: inout Tensor, dWeight: inout Tensor, of hidden: borrowing Tensor,
     weight: borrowing Tensor, teacherHidden: borrowing Tensor, teacherWeight: borrowing Tensor,
     targets: borrowing HostBuffer<Int32>, scale: Float, _ distillation: Distillation, logits: inout Tensor,
-    teacherLogits: inout Tensor
+    teacherLogits: inout Tensor, projection: any LinearOperator = FullPrecisionLinear()
   ) {
     precondition(teacherWeight.rows == weight.rows, "teacher vocabulary \(teacherWeight.rows), student \(weight.rows)")
     precondition(teacherHidden.rows == hidden.rows, "teacher of \(teacherHidden.rows) tokens, student of \(hidden.rows)")
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
-    let ops = KernelTable.current.operations
+    let ops = KernelTable.current.operations, V = weight.rows
+    let losses = unsafe loss.unsafeMutableAddress(), wanted = unsafe targets.unsafeAddress()
     forEachChunk(hidden.rows) { start, count in
-      product(&logits, hidden: hidden, weight: weight, start: start, count: count)
+      product(&logits, hidden: hidden, weight: weight, start: start, count: count, projection)
       product(&teacherLogits, hidden: teacherHidden, weight: teacherWeight, start: start, count: count)
-      unsafe ops.distillation(
-        Int64(count), Int64(weight.rows), logits.unsafeMutableAddress(), teacherLogits.unsafeAddress(),
-        targets.unsafeAddress() + start, scale, distillation.hardWeight, distillation.softWeight,
-        distillation.temperature, loss.unsafeMutableAddress() + start)
-      gradients(&dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count)
+      let student = unsafe logits.unsafeMutableAddress(), teacher = unsafe teacherLogits.unsafeAddress()
+      ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
+        let t = start + rows.lowerBound
+        unsafe ops.distillation(
+          Int64(rows.count), Int64(V), student + rows.lowerBound * V, teacher + rows.lowerBound * V, wanted + t, scale,
+          distillation.hardWeight, distillation.softWeight, distillation.temperature, losses + t)
+      }
+      gradients(
+        &dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count, projection)
     }
   }
 
@@ -89,13 +91,36 @@ public struct LanguageHead: Sendable {
       "vocabularies of \(referenceWeight.rows) and \(candidateWeight.rows) cannot be compared")
     precondition(candidate.rows == reference.rows && kl.count >= reference.rows && sameTop.count >= reference.rows,
       "comparison of \(reference.rows) with \(candidate.rows) tokens into \(kl.count) and \(sameTop.count)")
-    let ops = KernelTable.current.operations
+    let ops = KernelTable.current.operations, V = referenceWeight.rows
+    let divergences = unsafe kl.unsafeMutableAddress(), flags = unsafe sameTop.unsafeMutableAddress()
     forEachChunk(reference.rows) { start, count in
       product(&logits, hidden: reference, weight: referenceWeight, start: start, count: count)
       product(&otherLogits, hidden: candidate, weight: candidateWeight, start: start, count: count)
-      unsafe ops.compare_logits(
-        Int64(count), Int64(referenceWeight.rows), logits.unsafeAddress(), otherLogits.unsafeAddress(),
-        kl.unsafeMutableAddress() + start, sameTop.unsafeMutableAddress() + start)
+      let first = unsafe logits.unsafeAddress(), second = unsafe otherLogits.unsafeAddress()
+      ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
+        let t = start + rows.lowerBound
+        unsafe ops.compare_logits(
+          Int64(rows.count), Int64(V), first + rows.lowerBound * V, second + rows.lowerBound * V, divergences + t,
+          flags + t)
+      }
+    }
+  }
+
+  /// Rows of a piece: an exponential costs some ten times a copy.
+  private static func grain(_ vocabulary: Int) -> Int { max(1, rowGrain(columns: vocabulary) / 4) }
+
+  // Losses of one chunk; with `gradient`, the factor of the loss, its logits become their gradients.
+  private func crossEntropy(
+    _ loss: inout HostBuffer<Double>, logits: inout Tensor, _ targets: borrowing HostBuffer<Int32>, start: Int,
+    count: Int, vocabulary V: Int, gradient: Float?
+  ) {
+    let ops = KernelTable.current.operations
+    let z = unsafe logits.unsafeMutableAddress(), losses = unsafe loss.unsafeMutableAddress() + start
+    let wanted = unsafe targets.unsafeAddress() + start
+    ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
+      let t = rows.lowerBound
+      unsafe ops.cross_entropy(
+        Int64(rows.count), Int64(V), z + t * V, wanted + t, gradient ?? 1, gradient != nil, losses + t)
     }
   }
 
@@ -121,26 +146,24 @@ public struct LanguageHead: Sendable {
   }
 
   private func product(
-    _ logits: inout Tensor, hidden: borrowing Tensor, weight: borrowing Tensor, start: Int, count: Int
+    _ logits: inout Tensor, hidden: borrowing Tensor, weight: borrowing Tensor, start: Int, count: Int,
+    _ projection: any LinearOperator = FullPrecisionLinear()
   ) {
     precondition(logits.count >= count * weight.rows && hidden.columns == weight.columns,
       "logits of \(count) x \(weight.rows) in \(logits.count) elements")
-    unsafe Gemm.multiply(
-      logits.unsafeMutableAddress(), ldc: weight.rows, m: count, n: weight.rows, k: hidden.columns,
-      hidden.unsafeAddress() + start * hidden.columns, lda: hidden.columns, weight.unsafeAddress(), .transposed,
-      ldb: weight.columns)
+    var z = logits.region(0, rows: count, columns: weight.rows)
+    projection.forward(&z, of: hidden.rows(start..<start + count), weight: weight)
   }
 
   private func gradients(
     _ dHidden: inout Tensor, _ dWeight: inout Tensor, logits: borrowing Tensor, hidden: borrowing Tensor,
-    weight: borrowing Tensor, start: Int, count: Int
+    weight: borrowing Tensor, start: Int, count: Int, _ projection: any LinearOperator
   ) {
-    let D = hidden.columns, V = weight.rows
-    unsafe Gemm.multiply(
-      dHidden.unsafeMutableAddress() + start * D, ldc: D, m: count, n: D, k: V, logits.unsafeAddress(), lda: V,
-      weight.unsafeAddress(), ldb: D)
-    unsafe Gemm.multiply(
-      dWeight.unsafeMutableAddress(), ldc: D, m: V, n: D, k: count, logits.unsafeAddress(), .transposed, lda: V,
-      hidden.unsafeAddress() + start * D, ldb: D, beta: start == 0 ? 0 : 1)
+    let dz = logits.region(0, rows: count, columns: weight.rows)
+    var dx = dHidden.rows(start..<start + count)
+    projection.backwardInput(&dx, from: dz, weight: weight, token: start, output: .overwrite)
+    projection.backwardWeight(
+      &dWeight, from: dz, input: hidden.rows(start..<start + count), token: start,
+      output: start == 0 ? .overwrite : .accumulate)
   }
 }

@@ -11,9 +11,14 @@ public enum RMSNorm {
   ) {
     precondition(x.rows == y.rows && x.columns == y.columns && gain.count == x.columns && rstd.count >= x.rows,
       "rms norm: x \(x.rows) x \(x.columns), y \(y.rows) x \(y.columns), gain \(gain.count), rstd \(rstd.count)")
-    unsafe KernelTable.current.operations.rms_norm_forward(
-      Int64(x.rows), Int64(x.columns), epsilon, x.unsafeAddress(), Int64(x.columns), gain.unsafeAddress(),
-      y.unsafeMutableAddress(), Int64(y.columns), rstd.unsafeMutableAddress())
+    let operations = KernelTable.current.operations, D = x.columns, T = x.rows
+    let x = unsafe x.unsafeAddress(), gain = unsafe gain.unsafeAddress()
+    let y = unsafe y.unsafeMutableAddress(), rstd = unsafe rstd.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(T, by: rowGrain(columns: D)) { rows in
+      let t = rows.lowerBound
+      unsafe operations.rms_norm_forward(
+        Int64(rows.count), Int64(D), epsilon, x + t * D, Int64(D), gain, y + t * D, Int64(D), rstd + t)
+    }
   }
 
   /// dx += rstd · (gain · dy - x · rstd² · mean(gain · dy · x)),  dgain += Σₜ dy · x · rstd
@@ -37,11 +42,14 @@ public enum RMSNorm {
     let d = gain.count, T = x.rows
     precondition(fromColumn + heads * d <= x.columns && toColumn + heads * d <= y.columns && rstd.columns >= T
       && rstdRow + heads <= rstd.rows, "per-head rms norm: \(heads) heads of \(d) at \(fromColumn) of \(x.columns)")
-    for head in 0..<heads {
-      unsafe KernelTable.current.operations.rms_norm_forward(
-        Int64(T), Int64(d), epsilon, x.unsafeAddress() + fromColumn + head * d, Int64(x.columns), gain.unsafeAddress(),
-        y.unsafeMutableAddress() + toColumn + head * d, Int64(y.columns),
-        rstd.unsafeMutableAddress() + (rstdRow + head) * rstd.columns)
+    let operations = KernelTable.current.operations, gain = unsafe gain.unsafeAddress()
+    let source = unsafe x.unsafeAddress() + fromColumn, sourceStride = x.columns
+    let target = unsafe y.unsafeMutableAddress() + toColumn, targetStride = y.columns
+    let sums = unsafe rstd.unsafeMutableAddress() + rstdRow * rstd.columns, sumStride = rstd.columns
+    ThreadTeam.shared.parallel(heads) { head, _ in
+      unsafe operations.rms_norm_forward(
+        Int64(T), Int64(d), epsilon, source + head * d, Int64(sourceStride), gain, target + head * d,
+        Int64(targetStride), sums + head * sumStride)
     }
   }
 

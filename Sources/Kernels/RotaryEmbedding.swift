@@ -19,8 +19,14 @@ public enum RotaryEmbedding {
     let d = 2 * cosines.columns
     precondition(column + heads * d <= x.columns, "rope: \(heads) heads of \(d) at column \(column) of \(x.columns)")
     precondition(min(first + x.rows, period) <= cosines.rows, "rope: position \(first + x.rows - 1) of \(cosines.rows)")
-    unsafe KernelTable.current.operations.rope(
-      Int64(x.rows), Int64(heads), Int64(d), x.unsafeMutableAddress() + column, Int64(x.columns),
-      cosines.unsafeAddress(), sines.unsafeAddress(), Int64(first), Int64(period), direction.sign)
+    let operations = KernelTable.current.operations, stride = x.columns, T = x.rows
+    let target = unsafe x.unsafeMutableAddress() + column
+    let cosines = unsafe cosines.unsafeAddress(), sines = unsafe sines.unsafeAddress()
+    ThreadTeam.shared.parallel(T, by: rowGrain(columns: heads * d)) { rows in
+      let t = rows.lowerBound
+      unsafe operations.rope(
+        Int64(rows.count), Int64(heads), Int64(d), target + t * stride, Int64(stride), cosines, sines, Int64(first + t),
+        Int64(period), direction.sign)
+    }
   }
 }

@@ -5,13 +5,19 @@ public import Tensors
 ///
 /// Shapes: gateUp (T, 2F), gate in the first F columns and up in the last; y (T, F).
 public enum SwiGLU {
+  /// Rows of a piece: an exponential costs some ten times a copy.
+  private static func grain(_ F: Int) -> Int { max(1, rowGrain(columns: F) / 4) }
+
   public static func forward(_ y: inout Tensor, of gateUp: borrowing Tensor) {
     let F = y.columns
     precondition(gateUp.columns == 2 * F && gateUp.rows == y.rows, "swiglu: \(gateUp.columns) columns into \(F)")
-    for t in 0..<y.rows {
-      let gate = unsafe gateUp.unsafeAddress() + t * 2 * F
-      unsafe KernelTable.current.operations.swiglu_forward(
-        Int64(F), gate, gate + F, y.unsafeMutableAddress() + t * F)
+    let operations = KernelTable.current.operations
+    let gateUp = unsafe gateUp.unsafeAddress(), out = unsafe y.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(y.rows, by: Self.grain(F)) { rows in
+      for t in rows {
+        let gate = unsafe gateUp + t * 2 * F
+        unsafe operations.swiglu_forward(Int64(F), gate, gate + F, out + t * F)
+      }
     }
   }
 
@@ -20,11 +26,14 @@ public enum SwiGLU {
     let F = dy.columns
     precondition(gateUp.columns == 2 * F && dGateUp.columns == 2 * F && dGateUp.rows == dy.rows,
       "swiglu backward: \(gateUp.columns) columns from \(F)")
-    for t in 0..<dy.rows {
-      let gate = unsafe gateUp.unsafeAddress() + t * 2 * F
-      let dGate = unsafe dGateUp.unsafeMutableAddress() + t * 2 * F
-      unsafe KernelTable.current.operations.swiglu_backward(
-        Int64(F), gate, gate + F, dy.unsafeAddress() + t * F, dGate, dGate + F)
+    let operations = KernelTable.current.operations, T = dy.rows
+    let gateUp = unsafe gateUp.unsafeAddress(), dy = unsafe dy.unsafeAddress()
+    let dGateUp = unsafe dGateUp.unsafeMutableAddress()
+    ThreadTeam.shared.parallel(T, by: Self.grain(F)) { rows in
+      for t in rows {
+        let gate = unsafe gateUp + t * 2 * F, dGate = unsafe dGateUp + t * 2 * F
+        unsafe operations.swiglu_backward(Int64(F), gate, gate + F, dy + t * F, dGate, dGate + F)
+      }
     }
   }
 }

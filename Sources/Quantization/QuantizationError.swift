@@ -5,6 +5,7 @@ public struct QuantizationError: Error, Sendable, Hashable, CustomStringConverti
   public enum Subject: String, Sendable {
     case include, exclude, formats, weights, schedule, anchor
     case fractions = "curriculum_fractions"
+    case precision = "training.precision.layers"
   }
 
   public let subject: Subject

@@ -8,6 +8,7 @@ extension RunConfiguration {
     checkData(&report)
     checkQuantization(&report)
     checkTraining(&report)
+    checkPrecision(&report)
     checkBatch(&report)
     checkTheRest(&report)
   }
@@ -131,6 +132,47 @@ extension RunConfiguration {
     report.require("training.epsilon", training.epsilon, "above 0") { $0 > 0 }
     report.require("training.weight_decay", training.weightDecay, "0 or more") { $0 >= 0 }
     report.require("training.clip", training.clip, "0 or more") { $0 >= 0 }
+    report.require("training.threads", training.threads, "from 1 to 256") { $0 >= 1 && $0 <= 256 }
+  }
+
+  private func checkPrecision(_ report: inout SettingsReport) {
+    let precision = training.precision
+    report.require("training.precision.rotation", precision.rotation, "16, 32, 64 or 128") {
+      [16, 32, 64, 128].contains($0)
+    }
+    if !precision.format.element.isByteCarried {
+      let able = MXFormat.all.filter(\.element.isByteCarried).map(\.name)
+      report.add("training.precision.format", expected: "one of \(able.joined(separator: ", "))",
+                 found: precision.format.name, hint: "its elements do not fit in a byte: use precision bf16")
+    }
+    func refuse(_ policy: RotationPolicy, at key: String, _ precisions: [MatmulPrecision]) {
+      if let other = precisions.first(where: { $0 == .mx || $0 == .bf16 }) {
+        report.add("training.precision.\(key)", expected: "contraction or none with \(other.rawValue)",
+                   found: policy.rawValue, hint: "HALO has one scale a tensor: use it with int8 or fp32")
+      }
+    }
+    let isHALO = precision.ofLayers.isHALO
+    if isHALO { refuse(precision.policy, at: "policy", [precision.forward, precision.backward, precision.weightGradient]) }
+    for entry in precision.layers.entries {
+      guard case .text(let name) = entry.value, let change = PrecisionOverrides.Change(name) else {
+        let found = entry.value.json
+        report.add("training.precision.layers.\(entry.key)",
+                   expected: "one of \(PrecisionOverrides.Change.names.joined(separator: ", "))", found: found)
+        continue
+      }
+      var arithmetic = precision.ofLayers
+      switch change {
+      case .policy(let policy): arithmetic.policy = policy
+      case .precision(let bits): arithmetic = arithmetic.running(in: bits)
+      }
+      if arithmetic.isHALO {
+        refuse(arithmetic.policy, at: "layers.\(entry.key)",
+               [arithmetic.forward, arithmetic.backward, arithmetic.weightGradient])
+      }
+      do { _ = try GlobPattern(entry.key, for: .precision) } catch {
+        report.add("training.precision.layers.\(entry.key)", expected: error.expected, found: error.found, hint: error.hint)
+      }
+    }
   }
 
   /// The batch must split equally over lanes and micro-steps: a lane with fewer sequences would be a lane whose share of

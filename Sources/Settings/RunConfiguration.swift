@@ -49,6 +49,7 @@ public struct RunConfiguration: Sendable, Hashable {
     try report.finish(file)
     guard var configuration = decoded else { preconditionFailure("nothing decoded and nothing reported") }
     configuration.quantization.resolve()
+    configuration.training.precision.resolve()
     configuration.check(&report)
     try report.finish(file)
     self = configuration
@@ -65,6 +66,7 @@ public struct RunConfiguration: Sendable, Hashable {
   public func resolvedYAML() -> String {
     var resolved = self
     resolved.quantization.resolve()
+    resolved.training.precision.resolve()
     return YAMLWriter.write(resolved.node)
   }
 

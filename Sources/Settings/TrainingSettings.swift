@@ -18,7 +18,10 @@ public struct TrainingSettings: Sendable, Hashable {
   /// Bound on the global gradient norm; 0 means none.
   public var clip = 1.0
   public var seed: UInt64 = 42
-  public var precision = TrainingPrecision.fp32
+  /// Of the linear layers' products.
+  public var precision = PrecisionSettings()
+  /// Threads of a rank.
+  public var threads = 1
 
   public init() {}
 
@@ -31,12 +34,6 @@ public struct TrainingSettings: Sendable, Hashable {
   }
 }
 
-/// The arithmetic of everything that is not a quantized matmul.
-public enum TrainingPrecision: String, Sendable, Hashable, CaseIterable {
-  case fp32
-}
-
-extension TrainingPrecision: NamedSetting {}
 extension LearningRateSchedule.Decay: NamedSetting {}
 
 extension TrainingSettings: SettingsSection {
@@ -60,6 +57,7 @@ extension TrainingSettings: SettingsSection {
     SettingKey("weight_decay", \.weightDecay, "AdamW's decoupled weight decay; norms and biases have none."),
     SettingKey("clip", \.clip, "Largest global norm of the gradient, scaled down above it; 0 is no bound."),
     SettingKey("seed", \.seed, "Seed of every random number: initial weights, order of the data, drawn formats."),
-    SettingKey("precision", \.precision, "Arithmetic of all that is not a quantized matmul."),
+    SettingKey("threads", \.threads, "Threads of each rank; results do not depend on it."),
+    SettingKey("precision", \.precision, "What the matrix products of linear layers run in."),
   ]
 }

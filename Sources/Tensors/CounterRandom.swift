@@ -3,7 +3,8 @@
 /// A number depends on what it is for and where it stands, never on who draws it or when: `key` is the seed and
 /// a stream id (a hash of a tensor's name, a purpose), `counter` the global element index or step.
 public struct CounterRandom: Sendable {
-  private let key: (UInt32, UInt32)
+  /// What the kernels that draw their own numbers need.
+  package let key: (UInt32, UInt32)
 
   /// - Parameters:
   ///   - seed: the run's seed.

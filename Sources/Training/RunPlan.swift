@@ -55,6 +55,10 @@ extension TrainingRun {
           "epochs_times_1000", t.steps * t.batch * 1000 / trainer.windowCount,
           Figures.fixed(Double(t.steps * t.batch) / Double(trainer.windowCount), 3)),
         fact("checkpoint_bytes", parameters * 12, Figures.bytes(parameters * 12)),
+        (
+          "products", .array(trainer.linear.decisionLines.map { .string($0) }),
+          trainer.linear.decisionLines.isEmpty ? "fp32" : trainer.linear.decisionLines.joined(separator: "; ")
+        ),
         fact(
           "gathered_bytes_per_step", trainer.gatheredBytesPerPublish, Figures.bytes(trainer.gatheredBytesPerPublish)),
       ],

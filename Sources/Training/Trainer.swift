@@ -28,6 +28,8 @@ public final class Trainer {
   let tokens: TokenStream
   let memory: TrainerMemory
 
+  /// The arithmetic of every linear layer.
+  public let linear: LinearOperators
   private let gradients: Parameters
   private let space: Workspace
   private let teacher: Teacher?
@@ -48,6 +50,8 @@ public final class Trainer {
   ) throws {
     let training = configuration.training, quantization = configuration.quantization
     let memory = TrainerMemory()
+    // Before anything is laid out: some scratch is a thread's own.
+    if training.threads > 1 { ThreadTeam.configure(threads: training.threads) }
     self.configuration = configuration
     self.model = model
     self.tokens = tokens
@@ -64,8 +68,10 @@ public final class Trainer {
 
     // Lanes that run different formats at once need their codes at once; one gather of the anchor serves them all.
     let together = quantization.path == .direct && quantization.schedule == .formatParallel
+    linear = try LinearOperators.forRun(
+      model, configuration, plan: plan, weights: memory.operands, scratch: memory.activations)
     weights = WeightPublisher(
-      parameters, state, plan: plan, path: quantization.forwardPath, scaleRule: quantization.scaleRule,
+      parameters, linear, state, plan: plan, path: quantization.forwardPath, scaleRule: quantization.scaleRule,
       slots: together ? quantization.formats.count : 1, communicator: communicator, in: memory.codes,
       staging: memory.communication)
     reducer = ExactReducer(communicator, lanes, staging: weights.staging)
@@ -75,7 +81,7 @@ public final class Trainer {
     let perLane = training.sequencesPerLane
     space = try Workspace(
       model, sequences: perLane, length: configuration.data.context, purpose: .training,
-      activationFormat: plan.activations, in: memory.activations)
+      activationFormat: plan.activations, linear: linear, in: memory.activations)
     teacher = try configuration.distillation.isOn
       ? Teacher(
         Parameters(model, in: memory.teacher),
@@ -154,6 +160,8 @@ public final class Trainer {
 
   /// Codes for every lane's format of this pass: all ranks gather the same, and what is there is not gathered again.
   private func publish() throws {
+    linear.place(step: stepsDone)
+    weights.prepareDense()
     for lane in 0..<lanes.lanes {
       if let work = format(ofLane: lane) { try weights.publish(work.format) }
     }
@@ -167,6 +175,7 @@ public final class Trainer {
       let work = format(ofLane: lane)
       if let work { weights.materialize(work.format) }
       fill(lane: lane, micro: micro)
+      linear.place(step: stepsDone, firstToken: firstSequence(lane: lane, micro: micro) * space.length)
       let scale = Float((work?.weight ?? 1) / Double(scoredTokens))
       try DecoderModel.lossAndGradients(
         weights.parameters, gradients, space, scale: scale, teacher: teacher,

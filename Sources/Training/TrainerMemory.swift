@@ -6,12 +6,13 @@ public final class TrainerMemory {
   let gradients = Arena("gradients")
   let state = Arena("masters, moments, summed gradients")
   let codes = Arena("codes")
+  let operands = Arena("packed weights")
   let activations = Arena("activations")
   let communication = Arena("communication")
   let teacher = Arena("teacher")
   let validation = Arena("validation")
 
-  var arenas: [Arena] { [weights, gradients, state, codes, activations, communication, teacher, validation] }
+  var arenas: [Arena] { [weights, gradients, state, codes, operands, activations, communication, teacher, validation] }
 
   /// Bytes of this rank by purpose, and in all.
   public var byPurpose: [(purpose: String, bytes: Int)] { arenas.map { ($0.name, $0.reservedBytes) } }

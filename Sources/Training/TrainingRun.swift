@@ -85,6 +85,7 @@ public final class TrainingRun {
   public func run(resume: Resume) throws -> Outcome {
     StopSignals.install()
     defer { StopSignals.restore() }
+    for line in trainer.linear.decisionLines { report(line) }
     var lastSaved = try start(resume)
     let metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
     do {

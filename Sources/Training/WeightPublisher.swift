@@ -10,11 +10,13 @@ import Transformer
 ///   publish      owners encode their rows of the quantized tensors in the wire format; codes are gathered, and fp32 rows
 ///                of everything else. Wire format: the anchor (path via_anchor, 8.25 bit a weight, one gather for all
 ///                formats), or the format of the pass itself (path direct).
-///   materialize  codes -> (slice ->) fp32 weights in the format of the pass
+///   materialize  codes -> (slice ->) fp32 weights in the format of the pass, and the operands of low-precision layers,
+///                packed from the very codes
 ///
 /// Encoding rows and gathering codes is, to the byte, gathering rows and encoding them: no block crosses a row.
 final class WeightPublisher {
   let parameters: Parameters
+  let linear: LinearOperators
   let path: ForwardPath
   let scaleRule: ScaleRule
 
@@ -28,15 +30,18 @@ final class WeightPublisher {
   /// What the codes in slot i hold now, and what the weights hold.
   private var published: [MXFormat?]
   private var materialized: MXFormat?
+  /// Whether the layers without codes have packed the weights as they are now.
+  private var isDensePrepared = false
   private var sliced: (codes: HostBufferBox, scales: HostBufferBox)
 
   /// - Parameter slots: formats whose codes must be there together (more than one only where lanes differ).
   init(
-    _ parameters: Parameters, _ state: ShardedState, plan: QuantizationPlan, path: ForwardPath, scaleRule: ScaleRule,
+    _ parameters: Parameters, _ linear: LinearOperators, _ state: ShardedState, plan: QuantizationPlan, path: ForwardPath, scaleRule: ScaleRule,
     slots: Int, communicator: Communicator, in arena: Arena, staging stagingArena: Arena
   ) {
     let (rank, ranks) = (communicator.rank, communicator.size)
     self.parameters = parameters
+    self.linear = linear
     self.state = state
     self.path = path
     self.scaleRule = scaleRule
@@ -48,9 +53,11 @@ final class WeightPublisher {
     gather = ShardGather(communicator, staging: staging)
     slices = Self.slices(of: path)
     published = Array(repeating: nil, count: slots)
-    let largest = units.flatMap(\.quantized).map { $0.spec.count }.max() ?? 0
-    let blocks = units.flatMap(\.quantized).map { $0.spec.rows * PackedTensor.blockCount($0.spec.columns) }.max() ?? 0
-    sliced = (HostBufferBox(largest, in: arena), HostBufferBox(blocks, in: arena))
+    // A whole unit is sliced at once: neighbours that are one product must lie together.
+    sliced = (
+      HostBufferBox(units.map(\.packedShards.elementCount).max() ?? 0, in: arena),
+      HostBufferBox(units.map(\.packedShards.scaleCount).max() ?? 0, in: arena)
+    )
   }
 
   /// Every slice of the anchor, compiled once: a step builds none.
@@ -75,7 +82,17 @@ final class WeightPublisher {
   func mastersChanged() throws {
     for index in published.indices { published[index] = nil }
     materialized = nil
+    isDensePrepared = false
     for unit in units { try unit.gatherDense(with: gather) }
+  }
+
+  /// Packs the weights of the layers that have no codes, if they changed.
+  func prepareDense() {
+    if isDensePrepared { return }
+    for (index, unit) in units.enumerated() where unit.quantized.isEmpty {
+      linear.prepare(unit: index, of: parameters) { _ in nil }
+    }
+    isDensePrepared = true
   }
 
   /// Gathers the codes from which `format` can be materialized. Collective: every rank asks for the same.
@@ -98,8 +115,11 @@ final class WeightPublisher {
     guard let slot = published.firstIndex(of: wire) else { preconditionFailure("\(format.name) was not published") }
     let slice = wire == format ? nil : slices[format]
     precondition(wire == format || slice != nil, "\(format.name) cannot be cut from \(wire.name)")
-    for unit in units {
-      unit.materialize(format, slot: slot, wire: wire, slice: slice, codes: sliced.codes, scales: sliced.scales)
+    for (index, unit) in units.enumerated() where !unit.quantized.isEmpty {
+      unit.materialize(format, slot: slot, slice: slice, codes: sliced.codes, scales: sliced.scales)
+      linear.prepare(unit: index, of: parameters) { tensor in
+        unit.codes(ofTensor: tensor, format, slot: slice == nil ? slot : nil, sliced.codes, sliced.scales)
+      }
     }
     materialized = format
   }
@@ -128,6 +148,8 @@ private final class PublishedUnit {
   }
 
   let quantized: [Quantized]
+  /// For every tensor of the unit, which of `quantized` it is.
+  private let places: [Int?]
   let packedShards: RowShards
   let denseShards: RowShards
 
@@ -149,6 +171,7 @@ private final class PublishedUnit {
     self.weights = weights
     let parameters = shard.layout.parameters
     let packed = parameters.filter { plan.isQuantized($0.name) }
+    places = parameters.map { spec in packed.firstIndex { $0.name == spec.name } }
     dense = parameters.filter { !plan.isQuantized($0.name) }
     packedShards = RowShards(packed.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: ranks)
     denseShards = RowShards(dense.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: ranks)
@@ -214,8 +237,7 @@ private final class PublishedUnit {
   }
 
   func materialize(
-    _ format: MXFormat, slot: Int, wire: MXFormat, slice: CompiledSlice?, codes scratch: HostBufferBox,
-    scales scratchScales: HostBufferBox
+    _ format: MXFormat, slot: Int, slice: CompiledSlice?, codes scratch: HostBufferBox, scales scratchScales: HostBufferBox
   ) {
     for tensor in quantized {
       let spec = tensor.spec
@@ -227,13 +249,27 @@ private final class PublishedUnit {
           rows: spec.rows, columns: spec.columns, codes: codes, scales: scales, to: target, format: format)
         continue
       }
+      let slicedCodes = unsafe scratch.bytes.unsafeMutableAddress() + tensor.codeOffset
+      let slicedScales = unsafe scratchScales.bytes.unsafeMutableAddress() + tensor.scaleOffset
       unsafe BlockCodec.sliceRows(
-        rows: spec.rows, columns: spec.columns, codes: codes, scales: scales,
-        toCodes: scratch.bytes.unsafeMutableAddress(), toScales: scratchScales.bytes.unsafeMutableAddress(), slice: slice)
+        rows: spec.rows, columns: spec.columns, codes: codes, scales: scales, toCodes: slicedCodes,
+        toScales: slicedScales, slice: slice)
       unsafe BlockCodec.dequantizeRows(
-        rows: spec.rows, columns: spec.columns, codes: scratch.bytes.unsafeAddress(),
-        scales: scratchScales.bytes.unsafeAddress(), to: target, format: format)
+        rows: spec.rows, columns: spec.columns, codes: slicedCodes, scales: slicedScales, to: target, format: format)
     }
+  }
+
+  /// Codes of one tensor of the unit as `materialize` left them; nil where it has none.
+  ///
+  /// - Parameter slot: where they lie as gathered; nil means in the scratch of slices.
+  func codes(
+    ofTensor index: Int, _ format: MXFormat, slot: Int?, _ scratch: HostBufferBox, _ scratchScales: HostBufferBox
+  ) -> WeightCodes? {
+    guard let place = places[index] else { return nil }
+    let codes = slot.map { slots[$0].codes } ?? scratch, scales = slot.map { slots[$0].scales } ?? scratchScales
+    return unsafe WeightCodes(
+      format: format, codes: codes.bytes.unsafeAddress() + quantized[place].codeOffset,
+      scales: scales.bytes.unsafeAddress() + quantized[place].scaleOffset)
   }
 
   func forEachTensor(

@@ -8,34 +8,34 @@ import Tensors
 ///   m = x + a Woᵀ        n' = norm(m)                g, u = n' Wguᵀ   y = m + (silu(g) · u) Wdᵀ
 enum DecoderLayer {
   static func forward(
-    _ w: LayerParameters, _ a: LayerActivations, input: Residual, output: Residual, _ c: ModelConfiguration,
-    _ space: Workspace
+    _ w: LayerParameters, _ linear: LinearOperators.Layer, _ a: LayerActivations, input: Residual, output: Residual,
+    _ c: ModelConfiguration, _ space: Workspace
   ) {
     RMSNorm.forward(&a.normed, rstd: &a.rstd, of: input.x, gain: w.inputNorm, epsilon: c.normEpsilon)
     round(&a.normed, to: space.activationFormat)
-    Linear.forward(&a.queryKeyValue, of: a.normed, weight: w.queryKeyValue)
+    linear.queryKeyValue.forward(&a.queryKeyValue, of: a.normed, weight: w.queryKeyValue)
     if w.queryKeyValueBias.count > 0 { Linear.addBias(&a.queryKeyValue, bias: w.queryKeyValueBias) }
     attend(w, a, c, space)
 
     a.middle.copy(from: input.x)
     if space.activationFormat == nil {
-      Linear.forward(&a.middle, of: a.attended, weight: w.output, output: .accumulate)
+      linear.output.forward(&a.middle, of: a.attended, weight: w.output, output: .accumulate)
     } else {
       a.attendedRounded.copy(from: a.attended)
       round(&a.attendedRounded, to: space.activationFormat)
-      Linear.forward(&a.middle, of: a.attendedRounded, weight: w.output, output: .accumulate)
+      linear.output.forward(&a.middle, of: a.attendedRounded, weight: w.output, output: .accumulate)
     }
     if w.outputBias.count > 0 { Linear.addBias(&a.middle, bias: w.outputBias) }
 
     RMSNorm.forward(&a.middleNormed, rstd: &a.middleRstd, of: a.middle, gain: w.postAttentionNorm, epsilon: c.normEpsilon)
     round(&a.middleNormed, to: space.activationFormat)
-    Linear.forward(&a.gateUp, of: a.middleNormed, weight: w.gateUp)
+    linear.gateUp.forward(&a.gateUp, of: a.middleNormed, weight: w.gateUp)
     if w.gateUpBias.count > 0 { Linear.addBias(&a.gateUp, bias: w.gateUpBias) }
     SwiGLU.forward(&a.gated, of: a.gateUp)
     round(&a.gated, to: space.activationFormat)
 
     output.x.copy(from: a.middle)
-    Linear.forward(&output.x, of: a.gated, weight: w.down, output: .accumulate)
+    linear.down.forward(&output.x, of: a.gated, weight: w.down, output: .accumulate)
     if w.downBias.count > 0 { Linear.addBias(&output.x, bias: w.downBias) }
   }
 
@@ -43,17 +43,17 @@ enum DecoderLayer {
   ///
   /// Rounded activations pass their gradient straight through.
   static func backward(
-    _ w: LayerParameters, _ dw: LayerParameters, _ a: LayerActivations, input: Residual, _ g: GradientScratch,
-    _ c: ModelConfiguration, _ space: Workspace
+    _ w: LayerParameters, _ dw: LayerParameters, _ linear: LinearOperators.Layer, _ a: LayerActivations, input: Residual,
+    _ g: GradientScratch, _ c: ModelConfiguration, _ space: Workspace
   ) {
     // y = m + gated Wdᵀ
-    Linear.backwardInput(&g.gated, from: g.residual, weight: w.down)
-    Linear.backwardWeight(&dw.down, from: g.residual, input: a.gated)
+    linear.down.backwardInput(&g.gated, from: g.residual, weight: w.down)
+    linear.down.backwardWeight(&dw.down, from: g.residual, input: a.gated)
     if w.downBias.count > 0 { Linear.backwardBias(&dw.downBias, from: g.residual) }
     // gated = silu(gate) · up;  gate, up = n' Wguᵀ
     SwiGLU.backward(&g.gateUp, from: g.gated, input: a.gateUp)
-    Linear.backwardInput(&g.hidden, from: g.gateUp, weight: w.gateUp)
-    Linear.backwardWeight(&dw.gateUp, from: g.gateUp, input: a.middleNormed)
+    linear.gateUp.backwardInput(&g.hidden, from: g.gateUp, weight: w.gateUp)
+    linear.gateUp.backwardWeight(&dw.gateUp, from: g.gateUp, input: a.middleNormed)
     if w.gateUpBias.count > 0 { Linear.backwardBias(&dw.gateUpBias, from: g.gateUp) }
     // n' = norm(m): the residual's own gradient is in place already
     dw.postAttentionNorm.fillWithZeros()
@@ -62,17 +62,17 @@ enum DecoderLayer {
       rstd: a.middleRstd)
 
     // m = x + a Woᵀ
-    Linear.backwardInput(&g.attended, from: g.residual, weight: w.output)
+    linear.output.backwardInput(&g.attended, from: g.residual, weight: w.output)
     if space.activationFormat == nil {
-      Linear.backwardWeight(&dw.output, from: g.residual, input: a.attended)
+      linear.output.backwardWeight(&dw.output, from: g.residual, input: a.attended)
     } else {
-      Linear.backwardWeight(&dw.output, from: g.residual, input: a.attendedRounded)
+      linear.output.backwardWeight(&dw.output, from: g.residual, input: a.attendedRounded)
     }
     if w.outputBias.count > 0 { Linear.backwardBias(&dw.outputBias, from: g.residual) }
     attendBackward(w, dw, a, g, c, space)
     // q, k, v = n Wqkvᵀ + b
-    Linear.backwardInput(&g.hidden, from: g.queryKeyValue, weight: w.queryKeyValue)
-    Linear.backwardWeight(&dw.queryKeyValue, from: g.queryKeyValue, input: a.normed)
+    linear.queryKeyValue.backwardInput(&g.hidden, from: g.queryKeyValue, weight: w.queryKeyValue)
+    linear.queryKeyValue.backwardWeight(&dw.queryKeyValue, from: g.queryKeyValue, input: a.normed)
     if w.queryKeyValueBias.count > 0 { Linear.backwardBias(&dw.queryKeyValueBias, from: g.queryKeyValue) }
     // n = norm(x)
     dw.inputNorm.fillWithZeros()

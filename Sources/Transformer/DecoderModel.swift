@@ -9,7 +9,7 @@ public enum DecoderModel {
     Embedding.forward(&space.residuals[0].x, of: space.ids, table: w.embedding)
     for i in 0..<c.layerCount {
       DecoderLayer.forward(
-        w.layers[i], space.layers[i], input: space.residuals[i], output: space.residuals[i + 1], c, space)
+        w.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], output: space.residuals[i + 1], c, space)
     }
     RMSNorm.forward(
       &space.hidden, rstd: &space.finalRstd, of: space.residuals[c.layerCount].x, gain: w.finalNorm,
@@ -42,11 +42,12 @@ public enum DecoderModel {
       space.head.distill(
         loss: &space.loss, dHidden: &g.hidden, dWeight: &dw.head, of: space.hidden, weight: w.head,
         teacherHidden: teacher.space.hidden, teacherWeight: teacher.parameters.head, targets: space.targets,
-        scale: scale, teacher.distillation, logits: &space.logits, teacherLogits: &teacher.space.logits)
+        scale: scale, teacher.distillation, logits: &space.logits, teacherLogits: &teacher.space.logits,
+        projection: space.linear.head)
     } else {
       space.head.forwardBackward(
         loss: &space.loss, dHidden: &g.hidden, dWeight: &dw.head, of: space.hidden, weight: w.head,
-        targets: space.targets, scale: scale, logits: &space.logits)
+        targets: space.targets, scale: scale, logits: &space.logits, projection: space.linear.head)
     }
     g.residual.fillWithZeros()
     dw.finalNorm.fillWithZeros()
@@ -55,7 +56,8 @@ public enum DecoderModel {
       gain: w.finalNorm, rstd: space.finalRstd)
     try unitIsComplete(c.layerCount + 1)
     for i in (0..<c.layerCount).reversed() {
-      DecoderLayer.backward(w.layers[i], dw.layers[i], space.layers[i], input: space.residuals[i], g, c, space)
+      DecoderLayer.backward(
+        w.layers[i], dw.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], g, c, space)
       try unitIsComplete(i + 1)
     }
     Embedding.backward(

@@ -21,6 +21,8 @@ public final class Workspace {
 
   public var tokens: Int { sequences * length }
 
+  /// The arithmetic of the linear layers; fp32 unless a run says otherwise.
+  public let linear: LinearOperators
   let attention: Attention
   let rotary: RotaryTables
   public let head: LanguageHead
@@ -34,12 +36,12 @@ public final class Workspace {
   public var hidden: Tensor
   var finalRstd: Tensor  // (T)
   public var logits: Tensor  // (chunk, V)
-  var tile: Tensor  // attention scores
+  var tile: Tensor  // scratch of attention
   let gradients: GradientScratch?
 
   public init(
     _ c: ModelConfiguration, sequences: Int, length: Int, purpose: Purpose, activationFormat: MXFormat? = nil,
-    in arena: Arena
+    linear: LinearOperators? = nil, in arena: Arena
   ) throws(ModelError) {
     precondition(sequences > 0 && length > 0, "workspace of \(sequences) sequences of \(length) tokens")
     guard length <= c.maximumPositions else {
@@ -55,6 +57,7 @@ public final class Workspace {
     self.length = length
     self.purpose = purpose
     self.activationFormat = activationFormat
+    self.linear = linear ?? LinearOperators(layerCount: c.layerCount)
     attention = Attention(
       sequences: sequences, length: length, queryHeads: c.queryHeads, keyHeads: c.keyHeads,
       headDimension: c.headDimension)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Checkpoints
 import Communication
 import Formats
+import Kernels
 import Quantization
 import Settings
 
@@ -35,10 +36,14 @@ struct StepCommand: ParsableCommand {
   var path = ForwardPathKind.viaAnchor.rawValue
   @Option(help: "Estimator: \(GradientEstimator.allCases.map(\.rawValue).joined(separator: ", ")).")
   var estimator = GradientEstimator.straightThrough.rawValue
+  @Option(help: "Threads of a rank.")
+  var threads = 1
   @Flag(help: "Time every part of the step alone and print its share.")
   var profile = false
   @Option(help: "torch_baseline.py: run PyTorch's step in turns with this one.")
   var compareTorch: String?
+  @Option(help: "PyTorch's competitors: \(TorchBaseline.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var torch: [TorchBaseline] = [.fp32, .fp32Compile]
   @Option(help: "The interpreter that has torch.")
   var python = "python3"
   @Option(help: "Turns, where several programs are compared.")
@@ -46,7 +51,9 @@ struct StepCommand: ParsableCommand {
   @OptionGroup var report: ReportOptions
 
   func validate() throws {
-    guard seconds > 0, turns > 0, steps ?? 1 > 0 else { throw ValidationError("--seconds, --turns and --steps are above 0") }
+    guard seconds > 0, turns > 0, threads > 0, steps ?? 1 > 0 else {
+      throw ValidationError("--seconds, --turns, --threads and --steps are above 0")
+    }
     for objective in objectives { _ = try MeasuredObjective.named(objective) }
   }
 
@@ -55,6 +62,7 @@ struct StepCommand: ParsableCommand {
       try StepComparison(command: self).run()
       return
     }
+    ThreadTeam.configure(threads: threads)
     let communicator = try Communicator.world()
     let objective = try MeasuredObjective.named(objectives[0])
     let measurement = try StepMeasurement(self, objective, on: communicator)
@@ -76,7 +84,7 @@ struct StepCommand: ParsableCommand {
         model: {config: {hidden_size: 1}, tokenizer: none}
         data: {train: [synthetic], context: \(context ?? config.context)}
         quantization: \(quantization)
-        training: {steps: 10000, batch: \(batch ?? config.batch), lanes: \(lanes), learning_rate: 1.0e-4}
+        training: {steps: 10000, batch: \(batch ?? config.batch), lanes: \(lanes), learning_rate: 1.0e-4, precision: \(objective.precisionYAML)}
         """, file: "mfqat-bench step")
   }
 
@@ -84,12 +92,12 @@ struct StepCommand: ParsableCommand {
   func arguments(for objective: String) -> [String] {
     var arguments = [
       "step", "--json", "--config", config.rawValue, "--objective", objective, "--seconds", "\(seconds)", "--path", path,
-      "--estimator", estimator,
+      "--estimator", estimator, "--threads", "\(threads)",
     ]
     for (name, value) in [("--steps", steps), ("--batch", batch), ("--context", context), ("--lanes", lanes)] {
       if let value { arguments += [name, "\(value)"] }
     }
-    if let schedule, objective != "fp32" { arguments += ["--schedule", schedule] }
+    if let schedule, !objective.hasPrefix("fp32") { arguments += ["--schedule", schedule] }
     return arguments
   }
 }

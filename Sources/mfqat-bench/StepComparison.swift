@@ -28,10 +28,9 @@ struct StepComparison {
       if let problem = torchProblem(baseline) {
         command.report.note("PyTorch is left out: \(problem)")
       } else {
-        competitors.append(Competitor(name: "PyTorch fp32 eager as installed") { try torch(baseline, []) })
-        competitors.append(Competitor(name: "PyTorch fp32 + compile, tuned, MKL unlocked") {
-          try torch(baseline, ["--compile", "--tuned", "--mkl-unlock"])
-        })
+        for kind in command.torch {
+          competitors.append(Competitor(name: "PyTorch " + kind.title) { try torch(baseline, kind.options) })
+        }
       }
     }
     var turns: [[Turn]] = competitors.map { _ in [] }
@@ -84,7 +83,7 @@ struct StepComparison {
 
   private func torch(_ baseline: String, _ options: [String]) throws -> Turn {
     var arguments = [
-      baseline, "--config", command.config.baselineName, "--mode", "fp32", "--threads", "1", "--seconds",
+      baseline, "--config", command.config.baselineName, "--threads", "1", "--seconds",
       "\(command.seconds)",
     ] + options
     if let batch = command.batch { arguments += ["--batch", "\(batch)"] }

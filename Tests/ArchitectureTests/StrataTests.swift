@@ -6,7 +6,7 @@ import Testing
 @Suite struct StrataTests {
   /// Bottom to top. A target imports strata below its own, never a sibling.
   static let strata: [[String]] = [
-    ["CKernels", "CMPIShims", "COpenMPI", "COpenBLAS", "CZstd", "CXXHash", "CPCRE2"],
+    ["CKernels", "CBenchDNN", "CMPIShims", "COpenMPI", "COpenBLAS", "CZstd", "CXXHash", "CPCRE2"],
     ["Formats"],
     ["Tensors"],
     ["Kernels"],

@@ -73,30 +73,33 @@ import Testing
     expectGradient("dup", at: up, is: dup.values) { dot(forward(gate, $0), dy) }
   }
 
-  /// y = softmax(scale * S) V as attention computes it: p from the forward tile, dP = dy V^T, delta = dy . y.
-  @Test(arguments: [0, 2, -1]) func attention(visible: Int) {
-    let rows = 4, keys = 6, d = 3, scale = 0.7
-    let scores = Numbers("scores").doubles(rows * keys, 2), V = Numbers("v").doubles(keys * d)
-    let dy = Numbers("dy").doubles(rows * d)
-    func forward(_ scores: [Double]) -> (p: [Double], lse: [Double], y: [Double]) {
-      let p = F64(scores), lse = F64(zeros: rows)
-      unsafe reference.softmax_causal_forward(
-        Int64(rows), Int64(keys), Int64(visible), scale, p.pointer, Int64(keys), lse.pointer)
-      let values = p.values
-      let y = (0..<rows * d).map { i in (0..<keys).reduce(0.0) { $0 + values[i / d * keys + $1] * V[$1 * d + i % d] } }
-      return (values, lse.values, y)
+  /// Two query heads that share a key head.
+  @Test func attention() {
+    let S = 5, H = 2, d = 3, scale = 0.7
+    let q = Numbers("q").doubles(S * H * d, 2), k = Numbers("k").doubles(S * d, 2), v = Numbers("v").doubles(S * d)
+    let dy = Numbers("dy").doubles(S * H * d)
+    // k in rows as wide as those of q: both have one stride.
+    func widened(_ k: [Double]) -> [Double] { (0..<S * H * d).map { $0 % (H * d) < d ? k[$0 / (H * d) * d + $0 % (H * d)] : 7 } }
+    func forward(_ q: [Double], _ k: [Double], _ v: [Double]) -> (y: [Double], lse: [Double]) {
+      let y = F64(zeros: S * H * d), lse = F64(zeros: H * S), queries = F64(q)
+      for h in 0..<H {
+        unsafe reference.attention_forward(
+          Int64(S), Int64(d), scale, queries.pointer + h * d, F64(widened(k)).pointer, Int64(H * d), F64(v).pointer,
+          Int64(d), y.pointer + h * d, Int64(H * d), lse.pointer + h * S, F64(zeros: S).pointer)
+      }
+      return (y.values, lse.values)
     }
-    let (p, lse, y) = forward(scores)
-    for r in 0..<rows { #expect(abs(row(p, r, keys).reduce(0, +) - (visible + r < 0 ? 0 : 1)) < 1e-12) }
-    let delta = F64(zeros: rows)
-    unsafe reference.attention_delta(Int64(rows), 1, Int64(d), F64(y).pointer, F64(dy).pointer, Int64(d), delta.pointer)
-    let dp = F64(
-      (0..<rows * keys).map { i in (0..<d).reduce(0.0) { $0 + dy[i / keys * d + $1] * V[i % keys * d + $1] } })
-    let again = F64(scores)
-    unsafe reference.softmax_causal_backward(
-      Int64(rows), Int64(keys), Int64(visible), scale, again.pointer, dp.pointer, Int64(keys), F64(lse).pointer, delta.pointer)
-    for (a, b) in zip(again.values, p) { #expect(abs(a - b) < 1e-14) }
-    expectGradient("dscores", at: scores, is: dp.values) { dot(forward($0).y, dy) }
+    let (y, lse) = forward(q, k, v), delta = F64(zeros: S * H)
+    unsafe reference.attention_delta(Int64(S), Int64(H), Int64(d), F64(y).pointer, F64(dy).pointer, Int64(H * d), delta.pointer)
+    let dq = F64(zeros: S * H * d), dk = F64(zeros: S * H * d), dv = F64(zeros: S * d)
+    unsafe reference.attention_backward(
+      Int64(S), Int64(H), Int64(d), scale, F64(q).pointer, F64(widened(k)).pointer, Int64(H * d), F64(v).pointer, Int64(d),
+      F64(dy).pointer, Int64(H * d), F64(lse).pointer, delta.pointer, Int64(H), dq.pointer, dk.pointer, Int64(H * d),
+      dv.pointer, Int64(d), F64(zeros: S).pointer)
+    let dkRows = dk.values
+    expectGradient("dq", at: q, is: dq.values) { dot(forward($0, k, v).y, dy) }
+    expectGradient("dk", at: k, is: (0..<S * d).map { dkRows[$0 / d * H * d + $0 % d] }) { dot(forward(q, $0, v).y, dy) }
+    expectGradient("dv", at: v, is: dv.values) { dot(forward(q, k, $0).y, dy) }
   }
 
   @Test func crossEntropy() {

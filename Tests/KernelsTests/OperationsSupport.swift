@@ -28,7 +28,7 @@ extension Trait where Self == KeepsOperands {
 
 /// Memory for one operand that ends `misalignment` elements before a page that cannot be touched: a read or a write past
 /// it faults, and one just around it is found by every look at `values`.
-@safe final class Operand<Element: BinaryFloatingPoint & BitwiseCopyable & Sendable> {
+@safe final class Operand<Element: Numeric & BitwiseCopyable & Sendable> {
   let count: Int
   private let base: UnsafeMutableRawPointer
   private let pages: Int
@@ -73,6 +73,7 @@ extension Trait where Self == KeepsOperands {
 
 typealias F32 = Operand<Float>
 typealias F64 = Operand<Double>
+typealias Bytes = Operand<UInt8>
 
 /// What the reference over double gives, and how far a float table may be from it, element by element.
 struct Expected {

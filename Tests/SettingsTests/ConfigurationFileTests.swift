@@ -74,6 +74,9 @@ import Testing
     expected.quantization.objective = .fullPrecision
     expected.quantization.schedule = .single
     expected.quantization.anchor = .mxint8
+    expected.training.precision.weightGradient = .fp32
+    expected.training.precision.head = .fp32
+    expected.training.precision.gradientRounding = .nearest
     #expect(written == expected)
   }
 

@@ -13,6 +13,9 @@ import Testing
     expected.quantization.objective = .fullPrecision
     expected.quantization.schedule = .single
     expected.quantization.anchor = .mxint8
+    expected.training.precision.weightGradient = .fp32
+    expected.training.precision.head = .fp32
+    expected.training.precision.gradientRounding = .nearest
     #expect(decoded == expected)
     #expect(decoded.training.betas == [0.9, 0.95] && decoded.training.lanes == 12)
   }
@@ -59,7 +62,8 @@ import Testing
     WrongType(key: "quantization.estimator", value: "clip", expected: "straight_through or clipped", found: "'clip'"),
     WrongType(key: "quantization.activations", value: "mxint9", expected: "a format", found: "'mxint9'"),
     WrongType(key: "communication.mode", value: "fast", expected: "exact", found: "'fast'"),
-    WrongType(key: "training.precision", value: "bf16", expected: "fp32", found: "'bf16'"),
+    WrongType(key: "training.precision", value: "bf16", expected: "a mapping with forward", found: "'bf16'"),
+    WrongType(key: "training.precision.forward", value: "int4", expected: "fp32 or bf16 or int8 or mx", found: "'int4'"),
   ])
   func wrongTypesSayWhatWasExpectedAndFound(_ wrong: WrongType) throws {
     let found = problems(with: "\(wrong.key)=\(wrong.value)")

@@ -6,7 +6,7 @@ public enum AllocationCounter {
   public static var isAvailable: Bool { ctest_counts_allocations() }
   public static let absence = "allocations are counted with glibc only"
 
-  /// Calls of malloc and its relatives by this thread during `body`, those of every library included. Calls of other
+  /// Calls of malloc and its relatives by this thread during `body`, those of every library but OpenBLAS included. Calls of other
   /// threads, tests that run beside this one among them, are not counted. Not for nested use.
   public static func count(_ body: () throws -> Void) rethrows -> Int {
     ctest_start_counting()

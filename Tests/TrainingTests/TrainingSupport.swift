@@ -24,7 +24,7 @@ enum Fixture {
   /// A run of a new small model; `quantization` is the body of that section.
   static func run(
     steps: Int = 4, batch: Int = 12, lanes: Int = 12, accumulation: Int = 1, quantization: String = "{}",
-    extra: String = ""
+    precision: String = "{}", extra: String = ""
   ) throws -> RunConfiguration {
     try settings(
       """
@@ -32,7 +32,7 @@ enum Fixture {
       data: {train: [none.txt], context: 16}
       quantization: \(quantization)
       training: {steps: \(steps), batch: \(batch), lanes: \(lanes), accumulation: \(accumulation), learning_rate: 3.0e-3,
-                 warmup_steps: 1, seed: 7}
+                 warmup_steps: 1, seed: 7, precision: \(precision)}
       \(extra)
       """)
   }

@@ -8,7 +8,10 @@
 #define CK_KERNELS_H
 
 #include "ck_codec.h"
+#include "ck_matmul.h"
 #include "ck_operations.h"
+#include "ck_panels.h"
 #include "ck_table.h"
+#include "ck_team.h"
 
 #endif

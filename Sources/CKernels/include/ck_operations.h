@@ -22,6 +22,15 @@ typedef struct ck_adamw {
   float gradient_scale;            // clipping and averaging, multiplied into the gradient first
 } ck_adamw;
 
+// Queries and keys of one tile of attention.
+enum { CK_ATTENTION_TILE = 64 };
+
+// Floats of scratch that one call of attention_forward or attention_backward needs: linear in S.
+static inline int64_t ck_attention_scratch(int64_t S, int64_t d) {
+  const int64_t rows = (S + 15) / 16 * 16, width = (d + 15) / 16 * 16, tile = CK_ATTENTION_TILE;
+  return 4 * rows * width + 5 * tile * width + 2 * tile * tile + 3 * tile;
+}
+
 typedef struct ck_operation_table {
   // y = x * rstd * gain, rstd = 1/sqrt(mean(x^2) + epsilon).  x, y (T, D) with strides; gain (D); rstd (T)  [sum]
   void (*rms_norm_forward)(int64_t T, int64_t D, float epsilon, const float *x, int64_t x_stride, const float *gain,
@@ -46,9 +55,21 @@ typedef struct ck_operation_table {
   // `visible` may be negative: a row that sees nothing gets zeros and lse -infinity. Masked scores are never read.
   void (*softmax_causal_forward)(int64_t rows, int64_t keys, int64_t visible, float scale, float *scores,
                                  int64_t stride, float *lse);
-  // From raw scores again: scores <- p = exp(scale*s - lse), dp <- ds = scale * p * (dp - delta), masked to 0. [ulps 8]
-  void (*softmax_causal_backward)(int64_t rows, int64_t keys, int64_t visible, float scale, float *scores, float *dp,
-                                  int64_t stride, const float *lse, const float *delta);
+  // Causal attention of one head over a sequence of S: y = softmax(scale * q k^T) v, row i over keys 0 ... i.    [sum]
+  // q, k (S, d) with one stride; v, y (S, d); lse (S) = log sum exp(scale * q . k). In the fast tables an output is one
+  // accumulator over keys ascending, rescaled at every tile of 64 keys where the row's maximum has risen.
+  // A NaN or an infinity among the keys or values may reach rows up to 15 before it.
+  // scratch: ck_attention_scratch(S, d) floats, here and below.
+  void (*attention_forward)(int64_t S, int64_t d, float scale, const float *q, const float *k, int64_t stride,
+                            const float *v, int64_t v_stride, float *y, int64_t y_stride, float *lse, float *scratch);
+  // Its gradients, for a key head and the H query heads that share it: head h at columns h * d of q, dy and dq, lse at
+  // h * S, delta (attention_delta's) at [i * delta_stride + h]. With p = exp(scale * q . k - lse) and
+  // ds = p * (dy . v - delta):  dq = scale * sum ds k,  dk = sum ds scale q,  dv = sum p dy, all three overwritten.
+  // dk and dv sum over heads, then queries, ascending. lse must be that of attention_forward.                   [sum]
+  void (*attention_backward)(int64_t S, int64_t H, int64_t d, float scale, const float *q, const float *k,
+                             int64_t stride, const float *v, int64_t v_stride, const float *dy, int64_t dy_stride,
+                             const float *lse, const float *delta, int64_t delta_stride, float *dq, float *dk,
+                             int64_t d_stride, float *dv, int64_t dv_stride, float *scratch);
   // delta[t * H + h] = dot over d of dy and y; y, dy (T, H*d)                                              [sum]
   void (*attention_delta)(int64_t T, int64_t H, int64_t d, const float *y, const float *dy, int64_t stride,
                           float *delta);

@@ -23,8 +23,13 @@ typedef struct ck_reference_table {
                           double *dup);
   void (*softmax_causal_forward)(int64_t rows, int64_t keys, int64_t visible, double scale, double *scores,
                                  int64_t stride, double *lse);
-  void (*softmax_causal_backward)(int64_t rows, int64_t keys, int64_t visible, double scale, double *scores, double *dp,
-                                  int64_t stride, const double *lse, const double *delta);
+  void (*attention_forward)(int64_t S, int64_t d, double scale, const double *q, const double *k, int64_t stride,
+                            const double *v, int64_t v_stride, double *y, int64_t y_stride, double *lse,
+                            double *scratch);
+  void (*attention_backward)(int64_t S, int64_t H, int64_t d, double scale, const double *q, const double *k,
+                             int64_t stride, const double *v, int64_t v_stride, const double *dy, int64_t dy_stride,
+                             const double *lse, const double *delta, int64_t delta_stride, double *dq, double *dk,
+                             int64_t d_stride, double *dv, int64_t dv_stride, double *scratch);
   void (*attention_delta)(int64_t T, int64_t H, int64_t d, const double *y, const double *dy, int64_t stride,
                           double *delta);
   void (*cross_entropy)(int64_t T, int64_t V, double *logits, const int32_t *targets, double scale, bool gradient,

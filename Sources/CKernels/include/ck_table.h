@@ -4,14 +4,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "ck_codec.h"
+#include "ck_matmul.h"
 #include "ck_operations.h"
+#include "ck_panels.h"
 
 // One instruction set's kernels. `codec` moves numbers between fp32 and block formats (bit-exact in every table);
-// `operations` is the arithmetic of the model (each entry states its contract in ck_operations.h).
+// `operations` is the arithmetic of the model (each entry states its contract in ck_operations.h); `panels` rotates,
+// quantizes and packs the operands of the low-precision products of `matmul`.
 typedef struct ck_table {
-  const char *name;  // "scalar", "avx2", "avx512"
+  const char *name;  // "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16" (which has VNNI too)
   const ck_codec_table *codec;
   const ck_operation_table *operations;
+  const ck_panel_table *panels;
+  const ck_matmul_table *matmul;
 } ck_table;
 
 // The tables this processor can run, best first; the scalar reference is always last.

@@ -5,7 +5,8 @@
 #define CK_OPERATION_ENTRIES                                                                                        \
   .rms_norm_forward = rms_norm_forward, .rms_norm_backward = rms_norm_backward, .rope = rope,                       \
   .swiglu_forward = swiglu_forward, .swiglu_backward = swiglu_backward,                                             \
-  .softmax_causal_forward = softmax_causal_forward, .softmax_causal_backward = softmax_causal_backward,             \
+  .softmax_causal_forward = softmax_causal_forward,                                                                 \
+  .attention_forward = attention_forward, .attention_backward = attention_backward,                                 \
   .attention_delta = attention_delta, .cross_entropy = cross_entropy, .distillation = distillation,                 \
   .compare_logits = compare_logits, .embedding_forward = embedding_forward,                                         \
   .embedding_backward = embedding_backward, .add = add, .accumulate = accumulate, .scale = scale,                   \

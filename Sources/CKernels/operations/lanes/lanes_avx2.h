@@ -9,6 +9,9 @@ typedef struct lanes { __m256 low, high; } lanes;   // 16 floats
 typedef struct wide { __m256d low, high; } wide;    // 8 doubles
 
 enum { LANES = 16 };
+// The tile of a product that 16 registers hold.
+#define PRODUCT_ROWS 4
+#define PRODUCT_LANES 1
 
 static const int32_t mask_window[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
@@ -36,6 +39,13 @@ INLINE lanes pad(lanes x, int64_t count, float filler) {
   const __m256 f = _mm256_set1_ps(filler);
   return (lanes){_mm256_blendv_ps(f, x.low, _mm256_castsi256_ps(first_low(count))),
                  _mm256_blendv_ps(f, x.high, _mm256_castsi256_ps(first_high(count)))};
+}
+
+// x with `filler` in the lanes below `count`.
+INLINE lanes pad_front(lanes x, int64_t count, float filler) {
+  const __m256 f = _mm256_set1_ps(filler);
+  return (lanes){_mm256_blendv_ps(x.low, f, _mm256_castsi256_ps(first_low(count))),
+                 _mm256_blendv_ps(x.high, f, _mm256_castsi256_ps(first_high(count)))};
 }
 
 #define CK_BINARY(name, operation) \

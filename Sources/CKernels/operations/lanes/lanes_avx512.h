@@ -8,6 +8,9 @@ typedef __m512 lanes;  // 16 floats
 typedef __m512d wide;  // 8 doubles
 
 enum { LANES = 16 };
+// The tile of a product that 32 registers hold.
+#define PRODUCT_ROWS 8
+#define PRODUCT_LANES 3
 
 INLINE __mmask16 first(int64_t count) { return (__mmask16)((1u << count) - 1); }
 
@@ -23,6 +26,11 @@ INLINE void store(float *p, lanes x, int64_t count) {
 // x with `filler` in the lanes from `count` on.
 INLINE lanes pad(lanes x, int64_t count, float filler) {
   return count >= LANES ? x : _mm512_mask_mov_ps(splat(filler), first(count), x);
+}
+
+// x with `filler` in the lanes below `count`.
+INLINE lanes pad_front(lanes x, int64_t count, float filler) {
+  return _mm512_mask_mov_ps(x, first(count), splat(filler));
 }
 
 INLINE lanes plus(lanes a, lanes b) { return _mm512_add_ps(a, b); }

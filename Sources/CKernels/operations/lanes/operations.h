@@ -9,5 +9,7 @@
 #include "rope.h"
 #include "swiglu.h"
 #include "softmax_causal.h"
+#include "products.h"
+#include "attention.h"
 #include "logits.h"
 #include "adamw.h"

@@ -47,38 +47,3 @@ static void softmax_causal_forward(int64_t rows, int64_t keys, int64_t visible, 
     lse[r] = (float)((double)most + log(sum));
   }
 }
-
-INLINE void softmax_back_step(float *scores, float *dp, lanes factor, lanes lse, lanes delta, int64_t count) {
-  const lanes p = exponential(minus(times(factor, load(scores, count)), lse));
-  store(scores, p, count);
-  store(dp, times(factor, times(p, minus(load(dp, count), delta))), count);
-}
-
-static void softmax_causal_backward(int64_t rows, int64_t keys, int64_t visible, float scale, float *scores, float *dp,
-                                    int64_t stride, const float *lse, const float *delta) {
-  const lanes factor = splat(scale);
-  for (int64_t r = 0; r < rows; r++, scores += stride, dp += stride) {
-    const int64_t n = visible_keys(r, keys, visible);
-    const lanes row_lse = splat(lse[r]), row_delta = splat(delta[r]);
-    int64_t k = 0;
-    for (; k + LANES <= n; k += LANES) softmax_back_step(scores + k, dp + k, factor, row_lse, row_delta, LANES);
-    if (k < n) softmax_back_step(scores + k, dp + k, factor, row_lse, row_delta, n - k);
-    if (n < keys) {
-      memset(scores + n, 0, (size_t)(keys - n) * sizeof(float));
-      memset(dp + n, 0, (size_t)(keys - n) * sizeof(float));
-    }
-  }
-}
-
-static void attention_delta(int64_t T, int64_t H, int64_t d, const float *y, const float *dy, int64_t stride,
-                            float *delta) {
-  for (int64_t t = 0; t < T; t++, y += stride, dy += stride)
-    for (int64_t h = 0; h < H; h++) {
-      const float *a = y + h * d, *b = dy + h * d;
-      lanes sums = splat(0);
-      int64_t i = 0;
-      for (; i + LANES <= d; i += LANES) sums = times_plus(load(a + i, LANES), load(b + i, LANES), sums);
-      if (i < d) sums = times_plus(load(a + i, d - i), load(b + i, d - i), sums);
-      delta[t * H + h] = lanes_sum(sums);
-    }
-}

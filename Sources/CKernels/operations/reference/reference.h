@@ -19,6 +19,7 @@ static inline int64_t visible_keys(int64_t r, int64_t keys, int64_t visible) {
 #include "rope.h"
 #include "swiglu.h"
 #include "softmax_causal.h"
+#include "attention.h"
 #include "logits.h"
 #include "embedding.h"
 #include "elementwise.h"
