@@ -111,6 +111,16 @@ extension ElementFormat {
   }
 }
 
+// MARK: - As bf16
+
+extension ElementFormat {
+  /// The block scale exponents e for which every value times 2^e is zero or a normal bf16 number, and exact: the smallest
+  /// one reaches 2^-126, the largest stays below 2^128. E.g. [-117, 119] for E4M3.
+  public var bf16Exponents: ClosedRange<Int> {
+    -126 - Int(smallestSubnormal.exponent)...127 - emax
+  }
+}
+
 // MARK: - Values
 
 extension ElementFormat {

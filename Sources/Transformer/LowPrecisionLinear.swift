@@ -25,6 +25,9 @@ public final class LowPrecisionLinear: LinearOperator {
   /// What the rows of x become for F: it follows from how the weights were packed.
   private var forwardInput = Quantizer(.bf16)
   private var forwardRotation: AxisRotation?
+  /// False where bf16 would lose bits of a quantized weight (scales near the ends of fp32): F and E then run in fp32, which
+  /// holds them.
+  private var isExact = true
   /// HALO: the weight's largest magnitude after its rotation.
   var largestWeight: Float = 0
 
@@ -55,6 +58,9 @@ public final class LowPrecisionLinear: LinearOperator {
   package func prepare(weight: borrowing Tensor, codes: WeightCodes?, activations: MXFormat?) {
     if arithmetic.signs == .redraw { axes.draw(step: shared.step) }
     if arithmetic.isHALO { largestWeight = largest(of: weight, axes.input) }
+    let needsBF16 = arithmetic.forward == .bf16 || arithmetic.backward == .bf16
+      || arithmetic.forward != .fp32 && codes?.format.element.isByteCarried == false || activations != nil
+    isExact = !needsBF16 || codes?.isExactInBF16(rows: outputs, columns: inputs) ?? true
     prepareForward(weight, codes, activations)
     prepareBackward(weight)
   }
@@ -98,7 +104,9 @@ public final class LowPrecisionLinear: LinearOperator {
   // MARK: Products
 
   public func forward(_ y: inout Tensor, of x: borrowing Tensor, weight: borrowing Tensor, output: Linear.Output) {
-    guard let forwardWeights else { return Linear.forward(&y, of: x, weight: weight, output: output) }
+    guard let forwardWeights, isExact || forwardInput.elements != .bf16 else {
+      return Linear.forward(&y, of: x, weight: weight, output: output)
+    }
     var quantizer = forwardInput
     if case .tensor = quantizer.scale {
       quantizer.scale = .tensor(largest: largest(of: x, forwardRotation))
@@ -110,7 +118,9 @@ public final class LowPrecisionLinear: LinearOperator {
   public func backwardInput(
     _ dx: inout Tensor, from dy: borrowing Tensor, weight: borrowing Tensor, token: Int, output: Linear.Output
   ) {
-    guard let backwardWeights else { return Linear.backwardInput(&dx, from: dy, weight: weight, output: output) }
+    guard let backwardWeights, isExact || arithmetic.backward != .bf16 else {
+      return Linear.backwardInput(&dx, from: dy, weight: weight, output: output)
+    }
     if arithmetic.isHALO { return backwardInputHALO(&dx, from: dy, backwardWeights, token: token) }
     let bits = arithmetic.backward
     pack(

@@ -63,6 +63,22 @@ final class CarrierTable {
   let codes: UnsafePointer<UInt8>
   let scales: UnsafePointer<UInt8>
 
+  /// Whether bf16 holds every value of `count` elements exactly, in `blocks` blocks: the scales of the blocks that are
+  /// not all zero lie in the format's range.
+  func isExactInBF16(rows: Int, columns: Int) -> Bool {
+    let range = format.element.bf16Exponents, blocks = PackedTensor.blockCount(columns)
+    for row in 0..<rows {
+      for block in 0..<blocks {
+        let byte = unsafe scales[row * blocks + block]
+        if byte == E8M0.nan || range.contains(Int(byte) - 127) { continue }
+        for column in block * MXFormat.blockSize..<min(columns, (block + 1) * MXFormat.blockSize) {
+          if unsafe codes[row * columns + column] & format.element.magnitudeMask != 0 { return false }
+        }
+      }
+    }
+    return true
+  }
+
   /// - Parameters codes, scales: valid until the unit has been prepared.
   @unsafe public init(format: MXFormat, codes: UnsafePointer<UInt8>, scales: UnsafePointer<UInt8>) {
     self.format = format

@@ -33,9 +33,11 @@ final class Bench {
   /// - Parameters:
   ///   - activations: a format that x is exact in.
   ///   - weights: a format that the weight has codes of.
-  func fill(mean: Float = 0, outliers: Bool = true, activations: MXFormat? = nil, weights: MXFormat? = nil) {
+  func fill(mean: Float = 0, outliers: Bool = true, activations: MXFormat? = nil, weights: MXFormat? = nil,
+    weightScale: Float = 1
+  ) {
     Self.gaussian(&x, seed: 1, mean: mean) { _, column in outliers && column % 40 == 3 ? 50 : 1 }
-    Self.gaussian(&w, seed: 2) { _, _ in 1 }
+    Self.gaussian(&w, seed: 2) { _, _ in weightScale }
     Self.gaussian(&dy, seed: 3) { row, _ in row % 40 == 7 ? 50 : 1 }
     if let activations { BlockCodec.roundTrip(inPlace: &x, format: activations) }
     guard let weights else { return linear.prepare(weight: w, codes: nil, activations: nil) }

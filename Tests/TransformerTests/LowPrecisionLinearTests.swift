@@ -112,6 +112,16 @@ import Transformer
     #expect(bench.errors().e < 0.003)
   }
 
+  /// Scales so small that bf16 would lose the values: the layer multiplies in fp32, which holds them.
+  @Test(arguments: [MXFormat.mxfp8_e4m3, .mxfp8_e5m2, .mxfp6_e3m2])
+  func scalesBeyondBF16FallBackToFP32(_ format: MXFormat) {
+    let bench = Bench(.running(forward: .mx, backward: .bf16), formats: [format])
+    bench.fill(weights: format, weightScale: 0x1p-121)
+    #expect(values(bench.w).contains { $0 != 0 && $0.magnitude < 0x1p-126 }, "no value is out of reach of bf16")
+    let errors = bench.errors()
+    #expect(errors.f < 1e-6 && errors.e < 1e-6)
+  }
+
   // MARK: Stochastic rounding
 
   /// The mean over many steps of a gradient approaches the exact one as 1/sqrt(steps); rounding to nearest would not.
