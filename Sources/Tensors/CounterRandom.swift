@@ -15,11 +15,16 @@ public struct CounterRandom: Sendable {
     key = (UInt32(truncatingIfNeeded: mixed), UInt32(truncatingIfNeeded: mixed >> 32))
   }
 
-  /// A stream named by text: FNV-1a of its UTF-8.
+  /// A stream named by text.
   public init(seed: UInt64, stream name: String) {
+    self.init(seed: seed, stream: Self.stream(name))
+  }
+
+  /// The id of a stream named by text: FNV-1a of its UTF-8.
+  public static func stream(_ name: String) -> UInt64 {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    self.init(seed: seed, stream: hash)
+    return hash
   }
 
   /// Four words for a 128-bit counter (`high`, `low`).

@@ -8,8 +8,7 @@ extension LinearOperators {
   var decisionLines: [String] {
     var lines: [(text: String, count: Int)] = []
     for decision in decisions {
-      let kind = decision.name.split(separator: ".").filter { Int($0) == nil }.dropLast().suffix(1).joined()
-      let size = "\(kind) (\(decision.outputs) x \(decision.inputs))"
+      let size = "\(Self.kind(of: decision.name)) (\(decision.outputs) x \(decision.inputs))"
       let a = decision.arithmetic, speedup = Figures.fixed(decision.predictedSpeedup, 2)
       let text =
         decision.isTooSmall
@@ -20,5 +19,15 @@ extension LinearOperators {
       if let index = lines.firstIndex(where: { $0.text == text }) { lines[index].count += 1 } else { lines.append((text, 1)) }
     }
     return lines.map { $0.count > 1 ? "\($0.count) products: \($0.text)" : $0.text }
+  }
+
+  /// What a product is called by the first tensor of its weight.
+  private static func kind(of name: String) -> String {
+    let kind = name.split(separator: ".").dropLast().last.map(String.init) ?? name
+    return switch kind {
+    case "q_proj": "q, k, v_proj"
+    case "gate_proj": "gate, up_proj"
+    default: kind
+    }
   }
 }

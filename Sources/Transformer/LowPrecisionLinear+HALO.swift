@@ -24,7 +24,7 @@ extension LowPrecisionLinear {
     _ dx: inout Tensor, from dy: borrowing Tensor, _ weights: Operand, token: Int
   ) {
     guard arithmetic.policy == .halo2, let tokenAxis = axes.tokens else {
-      packWholeTensor(dy, contracting: .columns, rounding("input gradient", token: token))
+      packWholeTensor(dy, contracting: .columns, rounding(inputGradientStream, token: token))
       LowPrecisionProduct.multiply(&dx, left: shared.left, right: weights)
       axes.input?.apply(to: &dx, along: .columns, .inverse, shared)
       return
@@ -36,7 +36,7 @@ extension LowPrecisionLinear {
     var head = rotated.rows(0..<dy.rows)
     head.copy(from: dy)
     tokenAxis.apply(to: &rotated, along: .rows, .forward, shared)
-    packWholeTensor(rotated, contracting: .columns, rounding("input gradient", token: token))
+    packWholeTensor(rotated, contracting: .columns, rounding(inputGradientStream, token: token))
     var product = shared.rotated.region(0, rows: count, columns: inputs)
     LowPrecisionProduct.multiply(&product, left: shared.left, right: weights)
     tokenAxis.apply(to: &product, along: .rows, .inverse, shared)
@@ -47,7 +47,7 @@ extension LowPrecisionLinear {
   func backwardWeightHALO(
     _ dWeight: inout Tensor, from dy: borrowing Tensor, input x: borrowing Tensor, token: Int
   ) {
-    packWholeTensor(dy, contracting: .rows, rounding("weight gradient", token: token))
+    packWholeTensor(dy, contracting: .rows, rounding(weightGradientStream, token: token))
     if let rotation = axes.input {
       var rotated = shared.rotated.region(0, rows: x.rows, columns: x.columns)
       rotated.copy(from: x)

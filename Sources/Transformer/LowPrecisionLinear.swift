@@ -28,6 +28,8 @@ public final class LowPrecisionLinear: LinearOperator {
   /// False where bf16 would lose bits of a quantized weight (scales near the ends of fp32): F and E then run in fp32, which
   /// holds them.
   private var isExact = true
+  /// Streams of stochastic rounding.
+  let inputGradientStream: UInt64, weightGradientStream: UInt64
   /// HALO: the weight's largest magnitude after its rotation.
   var largestWeight: Float = 0
 
@@ -43,6 +45,8 @@ public final class LowPrecisionLinear: LinearOperator {
     self.inputs = inputs
     self.outputs = outputs
     self.shared = shared
+    inputGradientStream = CounterRandom.stream(name + " input gradient")
+    weightGradientStream = CounterRandom.stream(name + " weight gradient")
     axes = RotationAxes(name, arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, seed: shared.seed, in: arena)
     let needs = LowPrecisionLinear.capacities(
       arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, formats: formats)
@@ -124,7 +128,7 @@ public final class LowPrecisionLinear: LinearOperator {
     if arithmetic.isHALO { return backwardInputHALO(&dx, from: dy, backwardWeights, token: token) }
     let bits = arithmetic.backward
     pack(
-      dy, into: shared.left, .columns, quantizer(bits, gradient: "input gradient", token: token),
+      dy, into: shared.left, .columns, quantizer(bits, gradient: inputGradientStream, token: token),
       bits.isInteger ? axes.output : nil)
     LowPrecisionProduct.multiply(&dx, left: shared.left, right: backwardWeights, output: output)
   }
@@ -136,7 +140,7 @@ public final class LowPrecisionLinear: LinearOperator {
     guard bits != .fp32 else { return Linear.backwardWeight(&dWeight, from: dy, input: x, output: output) }
     if arithmetic.isHALO { return backwardWeightHALO(&dWeight, from: dy, input: x, token: token) }
     let rotation = bits.isInteger ? axes.tokens : nil
-    pack(dy, into: shared.left, .rows, quantizer(bits, gradient: "weight gradient", token: token), rotation)
+    pack(dy, into: shared.left, .rows, quantizer(bits, gradient: weightGradientStream, token: token), rotation)
     pack(x, into: shared.right, .rows, quantizer(bits), rotation)
     LowPrecisionProduct.multiply(&dWeight, left: shared.left, right: shared.right, output: output)
   }
@@ -166,20 +170,20 @@ public final class LowPrecisionLinear: LinearOperator {
     }
   }
 
-  private func quantizer(_ precision: MatmulPrecision, gradient purpose: StaticString, token: Int) -> Quantizer {
+  private func quantizer(_ precision: MatmulPrecision, gradient stream: UInt64, token: Int) -> Quantizer {
     var quantizer = quantizer(precision)
-    if precision != .bf16 { quantizer.rounding = rounding(purpose, token: token) }
+    if precision != .bf16 { quantizer.rounding = rounding(stream, token: token) }
     return quantizer
   }
 
   /// Stochastic numbers belong to the element's place in the whole step: never to a lane's rank.
-  func rounding(_ purpose: StaticString, token: Int) -> Quantizer.Rounding {
+  func rounding(_ stream: UInt64, token: Int) -> Quantizer.Rounding {
     guard arithmetic.gradientRounding == .stochastic else { return .nearest }
     // Beyond the largest element there is no upper neighbour to be drawn: scaled by 3/4 nothing gets there (Tseng et al.,
     // arXiv 2502.20586, for FP4). From 6 bits on what is cut off is below the noise.
     let shrink: Float = arithmetic.format.bits <= 4 ? 0.75 : 1
     return .stochastic(
-      shared.random(name, purpose), first: (shared.firstToken + token) * outputs, shrink: shrink)
+      shared.random(stream), first: (shared.firstToken + token) * outputs, shrink: shrink)
   }
 
   /// Memory for the operands of a layer of this size.

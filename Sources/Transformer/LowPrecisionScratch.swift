@@ -34,15 +34,9 @@ package final class LowPrecisionScratch {
     return table
   }
 
-  /// Numbers for one purpose of one layer in this step.
-  func random(_ name: String, _ purpose: StaticString) -> CounterRandom {
-    // No text is built here: this runs inside a step, which allocates nothing.
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    purpose.withUTF8Buffer { bytes in
-      for unsafe byte in unsafe bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    }
-    return CounterRandom(seed: seed, stream: hash ^ (UInt64(step) &* 0x9E37_79B9_7F4A_7C15))
+  /// The numbers of a stream in this step.
+  func random(_ stream: UInt64) -> CounterRandom {
+    CounterRandom(seed: seed, stream: stream ^ (UInt64(step) &* 0x9E37_79B9_7F4A_7C15))
   }
 }
 

@@ -14,7 +14,7 @@
 //   right operand: code + 128 as an unsigned byte (padding too), no sums
 // since the dot-product instruction multiplies unsigned by signed bytes: Σ l·r = Σ l·(r+128) - 128·Σ l.
 // Scales: one for each vector, scales[panel * 16 + vector], or one for each block of 32, scales[panel][block][16];
-// element value = code * scale. Block scales are powers of two, 2^(byte-127-shift) (low-precision reference, section 7).
+// element value = code * scale. Block scales are powers of two, 2^(byte-127-shift); 4/3 of one where `shrink` is 3/4.
 #ifndef CK_PANELS_H
 #define CK_PANELS_H
 
