@@ -11,9 +11,9 @@ struct LinearCommand: ParsableCommand {
     commandName: "linear",
     abstract: "A linear layer's forward and both gradients in low precision, beside fp32.",
     discussion: """
-      All arithmetics take turns; times are medians of processor time over turns, the speed-up is the median over turns of \
-      fp32's whole pass over the arithmetic's. A whole pass is F (forward), E (input gradient), G (weight gradient) and \
-      the packing of the weights, once. "packing" is the share of rotating, quantizing and packing activations and \
+      All arithmetics take turns; times are medians of processor time over turns, the speed-up is the median over turns \
+      of fp32's whole pass over the arithmetic's. A whole pass is F (forward), E (input gradient), G (weight gradient) \
+      and the packing of the weights, once. "packing" is the share of rotating, quantizing and packing activations and \
       gradients, "weights" that of packing the weights; "products" how many times faster than fp32 the three products \
       alone are, "an element" what packing one element costs in fp32 multiply-adds. The last two are the constants of \
       the cost model, whose own answer is "predicted".
@@ -27,6 +27,8 @@ struct LinearCommand: ParsableCommand {
   var arithmetics: [String] = []
   @Option(help: "Block of the rotations.")
   var rotation = 64
+  @Flag(help: "Round gradients stochastically.")
+  var stochastic = false
   @Option(help: "Seconds for each shape; three turns at least.")
   var seconds = 6.0
   @Option(help: "Threads.")
@@ -43,7 +45,7 @@ struct LinearCommand: ParsableCommand {
     let arithmetic: LinearArithmetic
     let format: MXFormat?
 
-    init(_ name: String, rotation: Int) throws {
+    init(_ name: String, rotation: Int, stochastic: Bool) throws {
       let parts = name.split(separator: ":", maxSplits: 1)
       let objective = try MeasuredObjective.named(String(parts.first ?? ""))
       var a = LinearArithmetic()
@@ -52,10 +54,11 @@ struct LinearCommand: ParsableCommand {
       a.backward = precisions.dropFirst().first ?? .fp32
       a.weightGradient = precisions.dropFirst(2).first ?? a.backward
       a.rotationBlock = rotation
+      a.gradientRounding = stochastic ? .stochastic : .nearest
       if let text = parts.dropFirst().first {
         guard let policy = RotationPolicy(rawValue: String(text)) else {
-          throw ValidationError(
-            "unknown policy '\(text)': expected one of \(RotationPolicy.allCases.map(\.rawValue).joined(separator: ", "))")
+          let known = RotationPolicy.allCases.map(\.rawValue).joined(separator: ", ")
+          throw ValidationError("unknown policy '\(text)': expected one of \(known)")
         }
         a.policy = policy
       }
@@ -66,7 +69,11 @@ struct LinearCommand: ParsableCommand {
   }
 
   private var cases: [Case] {
-    get throws { try (arithmetics.isEmpty ? Self.defaults : arithmetics).map { try Case($0, rotation: rotation) } }
+    get throws {
+      try (arithmetics.isEmpty ? Self.defaults : arithmetics).map {
+        try Case($0, rotation: rotation, stochastic: stochastic)
+      }
+    }
   }
 
   func validate() throws {
@@ -105,7 +112,8 @@ struct LinearCommand: ParsableCommand {
       let times = layer.times
       let speedup = times.median { base.total($0) / times.total($0) }
       let predicted = cost.speedup(
-        item.arithmetic, inputs: shape.inputs, outputs: shape.outputs, tokens: shape.tokens, hasCodes: item.format != nil)
+        item.arithmetic, inputs: shape.inputs, outputs: shape.outputs, tokens: shape.tokens,
+        hasCodes: item.format != nil)
       let packing = times.median { times.packingTotal($0) / times.total($0) }
       let weights = times.median { times.preparation($0) / times.total($0) }
       let products = times.median { base.total($0) / times.productTotal($0) }
@@ -116,7 +124,8 @@ struct LinearCommand: ParsableCommand {
       report.line(
         [
           ("bench", "linear"), ("table", .string(KernelTable.current.name)), ("arithmetic", .string(item.name)),
-          ("rotation", .integer(rotation)), ("threads", .integer(threads)), ("tokens", .integer(shape.tokens)),
+          ("rotation", .integer(rotation)), ("stochastic", .bool(stochastic)), ("threads", .integer(threads)),
+          ("tokens", .integer(shape.tokens)),
           ("inputs", .integer(shape.inputs)), ("outputs", .integer(shape.outputs)), ("turns", .integer(times.turns)),
         ]
           + zip(["F", "E", "G"], LayerTimes.kinds).flatMap { letter, kind in
@@ -138,8 +147,9 @@ struct LinearCommand: ParsableCommand {
         ])
     }
     report.table(
-      "Linear layer, \(shape.text) (tokens x inputs x outputs), rotation \(rotation), \(threads) "
-        + "thread\(threads == 1 ? "" : "s"), \(base.turns) turns; ms", table)
+      "Linear layer, \(shape.text) (tokens x inputs x outputs), rotation \(rotation)"
+        + "\(stochastic ? ", stochastic gradients" : ""), \(threads) thread\(threads == 1 ? "" : "s"), "
+        + "\(base.turns) turns; ms", table)
   }
 }
 

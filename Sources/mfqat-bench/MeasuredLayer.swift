@@ -8,7 +8,9 @@ import Transformer
 struct LayerShape: Hashable {
   let tokens: Int, inputs: Int, outputs: Int
 
-  init(_ tokens: Int, _ inputs: Int, _ outputs: Int) { (self.tokens, self.inputs, self.outputs) = (tokens, inputs, outputs) }
+  init(_ tokens: Int, _ inputs: Int, _ outputs: Int) {
+    (self.tokens, self.inputs, self.outputs) = (tokens, inputs, outputs)
+  }
 
   var text: String { "\(tokens) x \(inputs) x \(outputs)" }
   var multiplyAdds: Double { Double(tokens) * Double(inputs) * Double(outputs) }

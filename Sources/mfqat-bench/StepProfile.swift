@@ -144,7 +144,9 @@ struct StepProfile {
     // What has no codes is gathered as fp32.
     let dense = objective.formats.isEmpty ? n : n - Self.quantizedCount(c)
     var weights = Tensor(rows: 1, columns: dense, in: arena)
-    add("weights in their format", "gather fp32 weights", count: 1) { weights.copy(from: master.region(0, rows: 1, columns: dense)) }
+    add("weights in their format", "gather fp32 weights", count: 1) {
+      weights.copy(from: master.region(0, rows: 1, columns: dense))
+    }
   }
 
   private mutating func measureCodec(_ c: ModelConfiguration) {
@@ -159,7 +161,9 @@ struct StepProfile {
     add("weights in their format", "encode masters in \(anchor)", count: 1) { BlockCodec.quantize(&codes, from: x) }
     if anchor != format, let plan = try? SlicePlan(from: anchor, to: format) {
       let slice = CompiledSlice(plan)
-      add("weights in their format", "slice to \(format)", count: 1) { BlockCodec.slice(&cut, from: codes, with: slice) }
+      add("weights in their format", "slice to \(format)", count: 1) {
+        BlockCodec.slice(&cut, from: codes, with: slice)
+      }
       add("weights in their format", "decode \(format)", count: 1) { BlockCodec.dequantize(&y, from: cut) }
     } else {
       add("weights in their format", "decode \(anchor)", count: 1) { BlockCodec.dequantize(&y, from: codes) }
