@@ -18,10 +18,10 @@ public final class LowPrecisionLinear: LinearOperator {
   public let arithmetic: LinearArithmetic
   let inputs: Int, outputs: Int
 
-  let shared: LowPrecisionScratch
+  package let shared: LowPrecisionScratch
   package let axes: RotationAxes
-  let forwardWeights: Operand?
-  let backwardWeights: Operand?
+  package let forwardWeights: Operand?
+  package let backwardWeights: Operand?
   /// What the rows of x become for F: it follows from how the weights were packed.
   private var forwardInput = Quantizer(.bf16)
   private var forwardRotation: AxisRotation?

@@ -7,8 +7,8 @@ package import Tensors
 /// product, and the place of a pass in the run.
 package final class LowPrecisionScratch {
   let seed: UInt64
-  let left: Operand
-  let right: Operand
+  package let left: Operand
+  package let right: Operand
   /// Operands that are rotated before they are packed: HALO's, and those of full width.
   var rotated: Tensor
   /// What a rotation over a whole axis sums in.

@@ -23,7 +23,7 @@ struct Bench: ParsableCommand {
       disturbed measurement and the spread are printed; --json gives one object a line.
       """,
     subcommands: [
-      GemmCommand.self, QuantizeCommand.self, HadamardCommand.self, StepCommand.self, CollectivesCommand.self,
-      OutliersCommand.self,
+      GemmCommand.self, QuantizeCommand.self, HadamardCommand.self, LinearCommand.self, StepCommand.self,
+      CollectivesCommand.self, OutliersCommand.self,
     ])
 }

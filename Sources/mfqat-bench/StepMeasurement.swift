@@ -1,5 +1,6 @@
 import Checkpoints
 import Communication
+import Quantization
 import Settings
 import Tensors
 import Text
@@ -19,6 +20,8 @@ struct StepMeasurement {
   let losses: [Double]
   let peakBytes: Int
   let forecastBytes: Int
+  /// What every matrix product runs in; fp32 where nothing is said.
+  let arithmetic: [String: LinearArithmetic]
 
   init(_ command: StepCommand, _ objective: MeasuredObjective, on communicator: Communicator) throws {
     let settings = try command.settings(objective, lanes: command.lanes ?? communicator.size)
@@ -57,6 +60,7 @@ struct StepMeasurement {
     self.losses = losses
     peakBytes = ProcessMemory.peakBytes
     forecastBytes = trainer.memoryForecast.total
+    arithmetic = Dictionary(uniqueKeysWithValues: trainer.linear.decisions.map { ($0.name, $0.arithmetic) })
   }
 
   var median: Double { Double(tokensPerStep) / times.wall.median }

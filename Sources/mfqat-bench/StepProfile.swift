@@ -15,17 +15,18 @@ struct StepProfile {
     let group: String, name: String
     /// Calls in a step.
     let count: Int
-    /// Floating-point operations of a call; 0 where bytes are what matters.
+    /// Operations of a call; 0 where bytes are what matters.
     let operations: Double
-    let sample: Sample
-    var seconds: Double { Double(count) * sample.processor.median }
+    /// Median processor time of a call.
+    let secondsPerCall: Double
+    var seconds: Double { Double(count) * secondsPerCall }
   }
 
   private var parts: [Part] = []
   private let command: StepCommand
-  private let objective: MeasuredObjective
-  private let measured: StepMeasurement
-  private static let secondsPerPart = 0.25
+  let objective: MeasuredObjective
+  let measured: StepMeasurement
+  static let secondsPerPart = 0.25
 
   init(_ command: StepCommand, _ objective: MeasuredObjective, measured: StepMeasurement) throws {
     self.command = command
@@ -34,11 +35,7 @@ struct StepProfile {
     let context = command.context ?? command.config.context, batch = command.batch ?? command.config.batch
     let model = try command.config.configuration(context: context)
     let tokens = batch * context
-    for product in MatrixProduct.ofStep(model, tokens: tokens) {
-      parts.append(Part(
-        group: product.name == "head" ? "head products" : "layer products", name: "\(product.name), \(product.kind.rawValue)",
-        count: product.count, operations: product.operations, sample: product.measure(seconds: Self.secondsPerPart)))
-    }
+    measureProducts(model, tokens: tokens)
     measureAttention(model, sequences: batch, length: context)
     measureRows(model, tokens: tokens, length: context)
     measureState(model)
@@ -49,7 +46,11 @@ struct StepProfile {
     _ group: String, _ name: String, count: Int, operations: Double = 0, _ work: () -> Void
   ) {
     let sample = Sample.of(seconds: Self.secondsPerPart, work)
-    parts.append(Part(group: group, name: name, count: count, operations: operations, sample: sample))
+    add(group, name, count: count, operations: operations, seconds: sample.processor.median)
+  }
+
+  mutating func add(_ group: String, _ name: String, count: Int, operations: Double = 0, seconds: Double) {
+    parts.append(Part(group: group, name: name, count: count, operations: operations, secondsPerCall: seconds))
   }
 
   private mutating func measureAttention(_ c: ModelConfiguration, sequences: Int, length: Int) {
@@ -77,7 +78,7 @@ struct StepProfile {
     var sines = Tensor(rows: length, columns: c.headDimension / 2, in: arena)
     cosines.fillWithNoise(seed: 9)
     sines.fillWithNoise(seed: 10)
-    add("attention", "rotation of queries and keys", count: 2 * c.layerCount) {
+    add("rope", "rotation of queries and keys", count: 2 * c.layerCount) {
       RotaryEmbedding.apply(
         &dqkv, column: 0, heads: c.queryHeads + c.keyHeads, cosines: cosines, sines: sines, period: length,
         direction: .forward)
@@ -133,33 +134,44 @@ struct StepProfile {
     gradient.fillWithNoise(seed: 15)
     let optimizer = AdamW(
       learningRate: 1e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, step: 1, gradientScale: 1)
-    add("optimizer", "AdamW", count: 1) {
+    add("AdamW", "AdamW", count: 1) {
       optimizer.update(master: &master, m: &m, v: &v, gradient: gradient, range: 0..<n, decays: true)
     }
-    add("optimizer", "gradient norm", count: 1) {
+    add("sums of squares", "gradient norm", count: 1) {
       GradientNorm.rowSums(of: gradient, at: 0, rows: sums.count, columns: c.hiddenSize, into: &sums, at: 0)
     }
-    // Masters to weights, gradients to their sum.
-    add("copies", "weights and gradients", count: 2) { master.copy(from: gradient) }
+    add("copies", "gradients to their sum", count: 1) { master.copy(from: gradient) }
+    // What has no codes is gathered as fp32.
+    let dense = objective.formats.isEmpty ? n : n - Self.quantizedCount(c)
+    var weights = Tensor(rows: 1, columns: dense, in: arena)
+    add("weights in their format", "gather fp32 weights", count: 1) {
+      weights.copy(from: master.region(0, rows: 1, columns: dense))
+    }
   }
 
   private mutating func measureCodec(_ c: ModelConfiguration) {
     guard let format = objective.formats.first else { return }
-    let arena = Arena("codec"), D = c.hiddenSize
-    let n = ParameterLayout(c).all.filter { $0.spec.role == .linear }.reduce(0) { $0 + $1.spec.count }
+    let arena = Arena("weights"), D = c.hiddenSize
+    let n = Self.quantizedCount(c)
     let anchor = command.path == "direct" ? format : format.family.anchor
     var x = Tensor(rows: n / D, columns: D, in: arena), y = Tensor(rows: n / D, columns: D, in: arena)
     var codes = PackedTensor(anchor, rows: n / D, columns: D, in: arena)
     var cut = PackedTensor(format, rows: n / D, columns: D, in: arena)
     x.fillWithNoise(seed: 16)
-    add("codec", "encode masters in \(anchor)", count: 1) { BlockCodec.quantize(&codes, from: x) }
+    add("weights in their format", "encode masters in \(anchor)", count: 1) { BlockCodec.quantize(&codes, from: x) }
     if anchor != format, let plan = try? SlicePlan(from: anchor, to: format) {
       let slice = CompiledSlice(plan)
-      add("codec", "slice to \(format)", count: 1) { BlockCodec.slice(&cut, from: codes, with: slice) }
-      add("codec", "decode \(format)", count: 1) { BlockCodec.dequantize(&y, from: cut) }
+      add("weights in their format", "slice to \(format)", count: 1) {
+        BlockCodec.slice(&cut, from: codes, with: slice)
+      }
+      add("weights in their format", "decode \(format)", count: 1) { BlockCodec.dequantize(&y, from: cut) }
     } else {
-      add("codec", "decode \(anchor)", count: 1) { BlockCodec.dequantize(&y, from: codes) }
+      add("weights in their format", "decode \(anchor)", count: 1) { BlockCodec.dequantize(&y, from: codes) }
     }
+  }
+
+  private static func quantizedCount(_ c: ModelConfiguration) -> Int {
+    ParameterLayout(c).all.filter { $0.spec.role == .linear }.reduce(0) { $0 + $1.spec.count }
   }
 
   func print(_ report: ReportOptions) {
@@ -174,9 +186,9 @@ struct StepProfile {
     }
     groups.sort { $0.seconds > $1.seconds }
     groups.append(("unaccounted", step - sum))
-    var table = Table(["part", "a step", "ms a step", "share", "GFLOP/s"])
+    var table = Table(["part", "a step", "ms a step", "share", "Gop/s"])
     for part in parts.sorted(by: { $0.seconds > $1.seconds }) {
-      let rate = part.operations > 0 ? part.operations / part.sample.processor.median / 1e9 : nil
+      let rate = part.operations > 0 ? part.operations / part.secondsPerCall / 1e9 : nil
       report.line([
         ("bench", "step_profile"), ("config", .string(command.config.rawValue)), ("objective", .string(objective.name)),
         ("part", .string(part.name)), ("group", .string(part.group)), ("calls", .integer(part.count)),
