@@ -41,9 +41,11 @@ public struct PrecisionOverrides: Sendable {
     self.rules = rules
   }
 
-  /// The arithmetic of a product whose weight is these tensors together.
+  /// The arithmetic of a product whose weight is these tensors together. The last matching policy and the last matching
+  /// precision hold, each for itself.
   ///
-  /// - Throws: `QuantizationError` where they would differ: one product has one arithmetic.
+  /// - Throws: `QuantizationError` where the tensors would differ, since one product has one arithmetic, and where patterns
+  ///   together ask for HALO in a precision that it does not have.
   public func arithmetic(
     of names: [String], default wish: LinearArithmetic
   ) throws(QuantizationError) -> LinearArithmetic {
@@ -56,6 +58,12 @@ public struct PrecisionOverrides: Sendable {
         case .precision(let precision): arithmetic = arithmetic.running(in: precision)
         }
       }
+      if arithmetic.isHALO, let other = arithmetic.precisions.first(where: { $0 == .mx || $0 == .bf16 }) {
+        throw QuantizationError(
+          .precision, expected: "contraction or none with \(other.rawValue)",
+          found: "\(arithmetic.policy.rawValue) for \(name), which two patterns match",
+          hint: "HALO has one scale a tensor: use it with int8 or fp32")
+      }
       if index > 0, arithmetic != found {
         throw QuantizationError(
           .precision, expected: "one arithmetic for \(names.joined(separator: ", ")), which are one product",
@@ -64,6 +72,18 @@ public struct PrecisionOverrides: Sendable {
       found = arithmetic
     }
     return found
+  }
+
+  /// The arithmetic of the output head: a pattern for all layers brings no HALO to it (``PrecisionSettings/ofHead``).
+  public func arithmetic(ofHead name: String, default wish: LinearArithmetic) -> LinearArithmetic {
+    var arithmetic = wish
+    for rule in rules where rule.pattern.matches(name) {
+      switch rule.change {
+      case .policy(let policy): arithmetic.policy = policy.scalesWholeTensors ? .contraction : policy
+      case .precision(let precision): arithmetic = arithmetic.running(in: precision)
+      }
+    }
+    return arithmetic
   }
 }
 

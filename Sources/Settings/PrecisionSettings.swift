@@ -80,6 +80,8 @@ public struct PrecisionSettings: Sendable, Hashable {
 }
 
 extension LinearArithmetic {
+  var precisions: [MatmulPrecision] { [forward, backward, weightGradient] }
+
   /// The same with every product in one precision.
   func running(in precision: MatmulPrecision) -> LinearArithmetic {
     var arithmetic = self

@@ -152,12 +152,14 @@ extension RunConfiguration {
       }
     }
     let isHALO = precision.ofLayers.isHALO
-    if isHALO { refuse(precision.policy, at: "policy", [precision.forward, precision.backward, precision.weightGradient]) }
+    if isHALO { refuse(precision.policy, at: "policy", precision.ofLayers.precisions) }
     for entry in precision.layers.entries {
       guard case .text(let name) = entry.value, let change = PrecisionOverrides.Change(name) else {
-        let found = entry.value.json
-        report.add("training.precision.layers.\(entry.key)",
-                   expected: "one of \(PrecisionOverrides.Change.names.joined(separator: ", "))", found: found)
+        let names = PrecisionOverrides.Change.names
+        var nearest: String?
+        if case .text(let name) = entry.value { nearest = NearestName.plausible(for: name, among: names) }
+        report.add("training.precision.layers.\(entry.key)", expected: "one of \(names.joined(separator: ", "))",
+                   found: entry.value.json, hint: nearest.map { "did you mean \($0)?" } ?? "")
         continue
       }
       var arithmetic = precision.ofLayers
@@ -165,10 +167,7 @@ extension RunConfiguration {
       case .policy(let policy): arithmetic.policy = policy
       case .precision(let bits): arithmetic = arithmetic.running(in: bits)
       }
-      if arithmetic.isHALO {
-        refuse(arithmetic.policy, at: "layers.\(entry.key)",
-               [arithmetic.forward, arithmetic.backward, arithmetic.weightGradient])
-      }
+      if arithmetic.isHALO { refuse(arithmetic.policy, at: "layers.\(entry.key)", arithmetic.precisions) }
       do { _ = try GlobPattern(entry.key, for: .precision) } catch {
         report.add("training.precision.layers.\(entry.key)", expected: error.expected, found: error.found, hint: error.hint)
       }

@@ -16,12 +16,18 @@ extension LinearOperators {
     let tokens = configuration.training.sequencesPerLane * configuration.data.context
     let chunk = LanguageHead(tokens: tokens, vocabulary: model.vocabularySize).chunk
     let cost = precision.smallLayers == .fp32 ? LinearCost(table: KernelTable.current.name) : nil
-    let overrides = try precision.overrides(for: layout.names + [ParameterLayout.headName])
-    var plan = LinearPlan()
-    for product in ProductShape.all(model) {
+    // Only names of products: a pattern for a norm or the embedding would do nothing.
+    let products = ProductShape.all(model).map { product in
       let isHead = product.name == ParameterLayout.headName
-      let names = isHead ? [product.name] : product.tensorNames(layout)
-      let wish = try overrides.arithmetic(of: names, default: isHead ? precision.ofHead : precision.ofLayers)
+      return (product: product, isHead: isHead, names: isHead ? [product.name] : product.tensorNames(layout))
+    }
+    let overrides = try precision.overrides(for: products.flatMap { $0.names })
+    var plan = LinearPlan()
+    for (product, isHead, names) in products {
+      let wish =
+        isHead
+        ? overrides.arithmetic(ofHead: product.name, default: precision.ofHead)
+        : try overrides.arithmetic(of: names, default: precision.ofLayers)
       plan.add(
         product.name, inputs: product.inputs, outputs: product.outputs, tokens: isHead ? chunk : tokens, wish: wish,
         hasCodes: product.tensorNames(layout).allSatisfy(quantization.isQuantized), cost: cost)

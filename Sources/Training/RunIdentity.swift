@@ -27,7 +27,7 @@ enum ResolvedSettings {
   /// Whether a key decides no number of a run: what it says and keeps. Where its text lies does not either: the text
   /// itself is compared.
   static func isFree(_ key: String) -> Bool {
-    ["logging.", "checkpoint.", "data.train", "data.validation", "quantization.evaluate_formats"]
+    ["logging.", "checkpoint.", "data.train", "data.validation", "quantization.evaluate_formats", "training.threads"]
       .contains { key.hasPrefix($0) }
   }
 
@@ -39,8 +39,18 @@ enum ResolvedSettings {
       if other != value { found.append((key, value, other)) }
     }
     for (key, value) in second where !first.contains(where: { $0.key == key }) { found.append((key, "absent", value)) }
+    let orders = [first, second].map { $0.map(\.key).filter { $0.hasPrefix(orderedSection) } }
+    if found.isEmpty, orders[0] != orders[1] {
+      let words = orders.map { keys in
+        "in the order " + keys.map { String($0.dropFirst(orderedSection.count)) }.joined(separator: ", ")
+      }
+      found.append((String(orderedSection.dropLast()), words[0], words[1]))
+    }
     return found
   }
+
+  /// The section whose keys mean something else in another order: the last pattern that matches holds.
+  private static let orderedSection = "training.precision.layers."
 
   /// "training.steps is 6 now and 8 in the checkpoint, and 2 keys more".
   static func words(_ differences: [Difference], _ first: String, _ second: String) -> String {

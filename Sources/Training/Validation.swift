@@ -42,7 +42,7 @@ final class Validation {
     if trainer.schedule != nil {
       return try formats.map { format in
         try trainer.weights.publish(format)
-        trainer.weights.materialize(format)
+        trainer.weights.materialize(format, packs: false)
         return (format.name, try score(trainer.weights.parameters))
       }
     }

@@ -30,6 +30,8 @@ final class WeightPublisher {
   /// What the codes in slot i hold now, and what the weights hold.
   private var published: [MXFormat?]
   private var materialized: MXFormat?
+  /// Whether the operands were packed with those weights: for a step, and not for a validation.
+  private var isPacked = false
   /// Whether the layers without codes have packed the weights as they are now.
   private var isDensePrepared = false
   private var sliced: (codes: HostBufferBox, scales: HostBufferBox)
@@ -82,6 +84,7 @@ final class WeightPublisher {
   func mastersChanged() throws {
     for index in published.indices { published[index] = nil }
     materialized = nil
+    isPacked = false
     isDensePrepared = false
     for unit in units { try unit.gatherDense(with: gather) }
   }
@@ -109,19 +112,24 @@ final class WeightPublisher {
   }
 
   /// Makes the weights those of `format`; nothing to do where they are already, or where nothing is quantized.
-  func materialize(_ format: MXFormat) {
-    if materialized == format { return }
+  ///
+  /// - Parameter packs: whether low-precision layers pack them, too. A validation runs in fp32, and stands between two
+  ///   steps: rotations that are drawn for every step would be those of the step before.
+  func materialize(_ format: MXFormat, packs: Bool = true) {
+    if materialized == format && (isPacked || !packs) { return }
     let wire = wireFormat(of: format)
     guard let slot = published.firstIndex(of: wire) else { preconditionFailure("\(format.name) was not published") }
     let slice = wire == format ? nil : slices[format]
     precondition(wire == format || slice != nil, "\(format.name) cannot be cut from \(wire.name)")
     for (index, unit) in units.enumerated() where !unit.quantized.isEmpty {
       unit.materialize(format, slot: slot, slice: slice, codes: sliced.codes, scales: sliced.scales)
+      guard packs else { continue }
       linear.prepare(unit: index, of: parameters) { tensor in
         unit.codes(ofTensor: tensor, format, slot: slice == nil ? slot : nil, sliced.codes, sliced.scales)
       }
     }
     materialized = format
+    isPacked = packs
   }
 
   /// Codes of one quantized tensor as gathered, for the anchor.

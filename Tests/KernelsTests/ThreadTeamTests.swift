@@ -254,4 +254,15 @@ import TestSupport
       return values(y) + values(dx) + values(dWeight)
     }
   }
+
+  /// Panels of the longer side are the items, whichever side that is.
+  @Test(arguments: [(400, 300, 200), (130, 700, 64), (97, 20, 33)])
+  func lowPrecisionProducts(_ m: Int, _ n: Int, _ depth: Int) {
+    for (name, _, quantizer) in LowPrecisionProductTests.quantizers {
+      expectSameBits("\(name), \(m) x \(n) x \(depth)") { arena in
+        let x = tensor(m, depth, seed: 20, in: arena), w = tensor(n, depth, seed: 21, in: arena)
+        return LowPrecisionProductTests.product(x, w, quantizer)
+      }
+    }
+  }
 }

@@ -26,7 +26,12 @@ import Testing
     "quantization.evaluate_formats=[mxfp4]", "training.steps=7", "training.batch=6", "training.accumulation=3",
     "training.lanes=2", "training.learning_rate=0.1", "training.minimum_learning_rate_ratio=0.3",
     "training.warmup_steps=2", "training.decay=linear", "training.betas=[0.1, 0.2]", "training.epsilon=1e-30",
-    "training.weight_decay=0.7", "training.clip=0", "training.seed=18446744073709551615", "distillation.temperature=3",
+    "training.weight_decay=0.7", "training.clip=0", "training.seed=18446744073709551615",
+    "training.threads=3", "training.precision={forward: int8, backward: int8, weight_gradient: fp32, head: fp32}",
+    "training.precision.policy=none", "training.precision.rotation=32", "training.precision.full_width=true",
+    "training.precision.signs=redraw", "training.precision.rounding=stochastic", "training.precision.format=mxfp4",
+    "training.precision.small_layers=keep",
+    "training.precision.layers={'**': none, 'model.layers.0.**': fp32, '*.{a,b}[0-3]?': halo0, plain: int8}", "distillation.temperature=3",
     "distillation.hard_weight=2", "checkpoint.every=5", "checkpoint.keep=9", "checkpoint.anchor=false", "logging.every=3",
     "logging.validate_every=4", "logging.progress=false",
   ]
@@ -42,6 +47,8 @@ import Testing
     let odd = try RunConfiguration(yaml: minimalYAML, file: "f", overrides: Self.unusual)
     #expect(odd.data.train == ["a b.txt", "12", "-x", "null"])
     #expect(odd.model.config?["name"] == .text("true") && odd.model.config?["big"] == .number(1))
+    #expect(odd.training.precision.layers.entries.map(\.key) == ["**", "model.layers.0.**", "*.{a,b}[0-3]?", "plain"])
+    #expect(odd.training.precision.layers["**"] == .text("none"))
     let json = try #require(odd.model.config?.json)
     #expect(json.contains(#""odd key":[1,null,{"a":"é\n\""}],"empty":{}"#))
     #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: Data(json.utf8)) }

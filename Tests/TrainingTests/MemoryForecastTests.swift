@@ -11,6 +11,8 @@ struct MemoryForecastTests {
     ["--config", "tiny"],
     ["--config", "stories15m", "--batch", "2", "--context", "128"],
     ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "mxint"],
+    ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "mxint@mx/mx"],
+    ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "fp32@int8/int8/fp32"],
   ])
   func peakIsWithinFifteenPercent(_ arguments: [String]) throws {
     let record = try BenchProgram.run(["step", "--json", "--steps", "2"] + arguments)

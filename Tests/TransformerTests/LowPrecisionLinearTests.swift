@@ -70,6 +70,21 @@ import Transformer
     #expect(signed * 1.5 < plain)
   }
 
+  /// Nothing quantized: the plain layer, to the bit, whatever the policy (T4).
+  @Test(arguments: RotationPolicy.allCases)
+  func fullPrecisionIsThePlainLayer(_ policy: RotationPolicy) {
+    var arithmetic = LinearArithmetic()
+    arithmetic.policy = policy
+    let bench = Bench(arithmetic)
+    bench.fill()
+    _ = bench.errors()
+    let found = [values(bench.y), values(bench.dx), values(bench.dw)]
+    Linear.forward(&bench.y, of: bench.x, weight: bench.w)
+    Linear.backwardInput(&bench.dx, from: bench.dy, weight: bench.w)
+    Linear.backwardWeight(&bench.dw, from: bench.dy, input: bench.x)
+    #expect(found == [values(bench.y), values(bench.dx), values(bench.dw)])
+  }
+
   // MARK: Codes
 
   /// Forward multiplies the very codes that are deployed. Where the activations are exact in their format, what is left
