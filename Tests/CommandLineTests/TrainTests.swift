@@ -26,12 +26,12 @@ import Testing
     let plain = try train("--dry-run")
     #expect(plain.status == 0 && plain.output.contains("\nproducts  ") && plain.errors.isEmpty, "\(plain)")
     let small = try train("--dry-run", "--set", "training.precision={forward: int8, backward: int8}")
-    let reason = "gate_proj (128 x 32) stays in fp32: fewer bits would give"
+    let reason = "gate, up_proj (128 x 32) stays in fp32: fewer bits would give"
     #expect(small.status == 0 && small.output.contains(reason), "\(small)")
     let wish = "training.precision={forward: mx, backward: int8, small_layers: keep}"
     let kept = try train("--dry-run", "--json", "--set", wish)
     let products = try kept.object()["products"] as? [String] ?? []
-    let gate = "gate_proj (128 x 32) in mx forward, int8 backward, int8 weight gradient, contraction"
+    let gate = "gate, up_proj (128 x 32) in mx forward, int8 backward, int8 weight gradient, contraction"
     #expect(products.contains(gate), "\(kept)")
     #expect(products.contains("lm_head (256 x 32) in bf16 forward, bf16 backward, bf16 weight gradient"), "\(kept)")
     #expect(!FileManager.default.fileExists(atPath: scratch("run")))

@@ -80,7 +80,7 @@ import Transformer
     let place = try RunPlace()
     let overrides = ["training.steps=1", "training.precision={forward: int8, backward: int8}"]
     let lines = try Runs.finish(place.settings("run", overrides))
-    for size in ["down_proj (64 x 80)", "gate_proj (160 x 64)", "q_proj (128 x 64)", "o_proj (64 x 64)"] {
+    for size in ["down_proj (64 x 80)", "gate, up_proj (160 x 64)", "q, k, v_proj (128 x 64)", "o_proj (64 x 64)"] {
       let line = try #require(lines.first { $0.contains(size) }, "\(size) in \(lines)")
       #expect(line.hasPrefix("2 products: ") && line.contains("stays in fp32: fewer bits would give 0."), "\(line)")
       #expect(line.hasSuffix("less than 1.2"), "\(line)")
