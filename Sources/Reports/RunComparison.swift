@@ -1,6 +1,7 @@
 public import Checkpoints
 
-/// Several runs side by side, each against the first: what a change of arithmetic cost and gained.
+/// Several runs side by side, each against the first: what a change of arithmetic cost. Their speeds are left out: runs
+/// that shared a machine say nothing about them.
 public struct RunComparison: Sendable {
   public let title: String
   public let runs: [RunSummary]
@@ -23,7 +24,7 @@ public struct RunComparison: Sendable {
   public var table: TextTable {
     var columns: [TextTable.Column] = [.init("run"), .init("steps", .right), .init("loss", .right), .init("", .right)]
     for format in formats { columns += [.init("held out, \(format)", .right), .init("", .right)] }
-    var table = TextTable(columns + [.init("tokens/s", .right)])
+    var table = TextTable(columns)
     for run in runs {
       var cells = [
         Self.name(run), run.last.map { Figures.grouped($0.step) } ?? "-", Figures.fixed(run.finalLoss, 4),
@@ -33,7 +34,7 @@ public struct RunComparison: Sendable {
         let (own, first) = (run.validation(format), runs[0].validation(format))
         cells += [Figures.fixed(own, 4), change(own, first, run)]
       }
-      table.add(cells + [run.tokensPerSecond.map { Figures.grouped(Int($0.rounded())) } ?? "-"])
+      table.add(cells)
     }
     return table
   }
