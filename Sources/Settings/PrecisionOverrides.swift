@@ -3,7 +3,6 @@ public import Quantization
 /// `training.precision.layers`, checked against the names of a model.
 public struct PrecisionOverrides: Sendable {
   private struct Rule {
-    let text: String
     let pattern: GlobPattern
     let change: Change
   }
@@ -36,7 +35,7 @@ public struct PrecisionOverrides: Sendable {
           found: "'\(entry.key)', which matches none of \(names.count)",
           hint: NearestName.to(entry.key, among: names).map { "the nearest name is \($0)" } ?? "")
       }
-      rules.append(Rule(text: entry.key, pattern: pattern, change: change))
+      rules.append(Rule(pattern: pattern, change: change))
     }
     self.rules = rules
   }

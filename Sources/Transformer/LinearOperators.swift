@@ -59,11 +59,9 @@ public final class LinearOperators {
     activations = quantization.activations
     decisions = plan.decisions
     let layout = ParameterLayout(c)
-    let products = (0..<c.layerCount).flatMap { ProductShape.ofLayer($0, c) } + [ProductShape.ofHead(c)]
-
     // Memory first: all layers share the scratch.
     var left = Operand.Capacity(), right = Operand.Capacity(), rotated = 0
-    for product in products {
+    for product in ProductShape.all(c) {
       let arithmetic = plan.arithmetic(of: product.name)
       guard !arithmetic.isFullPrecision else { continue }
       let T = product.isHead ? headTokens : tokens
@@ -100,8 +98,6 @@ public final class LinearOperators {
     head = make(ProductShape.ofHead(c), .head)
     self.low = low
   }
-
-  public var isFullPrecision: Bool { low.isEmpty }
 
   /// Where the coming passes stand in the run.
   public func place(step: Int, firstToken: Int = 0) {

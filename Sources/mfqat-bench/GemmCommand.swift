@@ -83,7 +83,7 @@ struct GemmCommand: ParsableCommand {
   }
 
   private func lowPrecision(_ shapes: [Shape]) {
-    typealias Kind = LowPrecisionProduct.Kind
+    typealias Kind = ProductContest.Kind
     let ratios: [(String, of: Kind, to: Kind)] = [
       ("int8/dnnl", .int8, .dnnlInt8), ("block/dnnl", .block, .dnnlInt8), ("bf16/dnnl", .bf16, .dnnlBF16),
       ("fp32/dnnl", .fp32, .dnnlFP32), ("block/int8", .block, .int8), ("int8/fp32", .int8, .fp32),
@@ -91,7 +91,7 @@ struct GemmCommand: ParsableCommand {
     ]
     var table = Table(["m x n x k"] + Kind.allCases.map(\.rawValue) + ratios.map(\.0))
     for shape in shapes {
-      let times = LowPrecisionProduct(m: shape.m, n: shape.n, k: shape.k).measure(seconds: 4 * seconds)
+      let times = ProductContest(m: shape.m, n: shape.n, k: shape.k).measure(seconds: 4 * seconds)
       let operations = 2 * Double(shape.m) * Double(shape.n) * Double(shape.k)
       let rates = Kind.allCases.map { kind in times[kind].map { operations / $0.processor.median / 1e9 } }
       let compared = ratios.map { ratio -> Double? in
@@ -102,7 +102,7 @@ struct GemmCommand: ParsableCommand {
         [
           ("bench", "gemm low precision"), ("table", .string(KernelTable.current.name)), ("m", .integer(shape.m)),
           ("n", .integer(shape.n)), ("k", .integer(shape.k)),
-          ("dnnl", .string(LowPrecisionProduct.libraryVersion ?? "not installed")),
+          ("dnnl", .string(ProductContest.libraryVersion ?? "not installed")),
           ("turns", .integer(times[.int8]?.count ?? 0)),
         ] + zip(Kind.allCases, rates).map { ("gops_\($0)", $1?.json ?? .null) }
           + zip(ratios, compared).map { ($0.0, $1?.json ?? .null) })
@@ -111,6 +111,6 @@ struct GemmCommand: ParsableCommand {
     }
     report.table(
       "Low-precision products, table \(KernelTable.current.name), one thread, Gop/s; oneDNN "
-        + (LowPrecisionProduct.libraryVersion ?? "(libdnnl.so.2) is not installed"), table)
+        + (ProductContest.libraryVersion ?? "(libdnnl.so.2) is not installed"), table)
   }
 }

@@ -134,7 +134,7 @@ final class MeasuredLayer {
       var result = tensors.spare.region(0, rows: low.shared.left.vectors, columns: right.vectors)
       let output = output(kind)
       time({ $0.products[kind, default: Sample()].add($1) }, counted) {
-        Kernels.LowPrecisionProduct.multiply(&result, left: low.shared.left, right: right, output: output)
+        LowPrecisionProduct.multiply(&result, left: low.shared.left, right: right, output: output)
       }
     }
   }

@@ -4,7 +4,7 @@ import Kernels
 import Tensors
 
 /// One shape's low-precision products, ours and oneDNN's, timed in turns.
-struct LowPrecisionProduct {
+struct ProductContest {
   let m: Int, n: Int, k: Int
 
   enum Kind: String, CaseIterable {
