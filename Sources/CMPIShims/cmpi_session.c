@@ -121,3 +121,10 @@ int32_t cmpi_split_shared(cmpi_comm comm, cmpi_comm *node) {
   *node = cmpi_wrap(made);
   return code;
 }
+
+int32_t cmpi_split(cmpi_comm comm, int32_t color, int32_t key, cmpi_comm *part) {
+  MPI_Comm made = MPI_COMM_NULL;
+  const int code = MPI_Comm_split(cmpi_unwrap(comm), color, key, &made);
+  *part = cmpi_wrap(made);
+  return code;
+}

@@ -7,12 +7,17 @@ public enum Traffic: Int, Sendable, Hashable, CaseIterable {
 ///
 /// `bytesSent` is what other ranks need from this one, whatever route the library takes: for an all-to-all the bytes
 /// addressed to others, for a gather its own bytes once per other rank that receives them, for a broadcast the root's
-/// likewise, for a reduction its values once. `seconds` is the wall time inside the calls, waiting for peers included.
+/// likewise, for a reduction its values once. `seconds` is exposed communication: wall time inside the calls, waiting for
+/// peers included. `span` is the time from the start of a transfer to its end; what of it was not exposed was hidden behind
+/// computation.
 public struct CommunicationStatistics: Sendable, Hashable {
   public struct Flow: Sendable, Hashable {
     public var bytesSent = 0
+    /// The part of `bytesSent` that is addressed to other nodes.
+    public var bytesBetweenNodes = 0
     public var calls = 0
     public var seconds = 0.0
+    public var span = 0.0
 
     public init() {}
   }
@@ -41,13 +46,21 @@ public struct CommunicationStatistics: Sendable, Hashable {
   }
 
   public var bytesSent: Int { gradients.bytesSent + weights.bytesSent + control.bytesSent }
+  public var bytesBetweenNodes: Int {
+    gradients.bytesBetweenNodes + weights.bytesBetweenNodes + control.bytesBetweenNodes
+  }
   public var seconds: Double { gradients.seconds + weights.seconds + control.seconds }
+  public var span: Double { gradients.span + weights.span + control.span }
+  /// The part of the time of all transfers in which this rank computed; 0 where there was none.
+  public var hiddenFraction: Double { span > 0 ? max(0, 1 - seconds / span) : 0 }
 
   /// What happened since `earlier`: the figures of one step.
   public func since(_ earlier: CommunicationStatistics) -> CommunicationStatistics {
     var difference = self
     for kind in Traffic.allCases {
       difference[kind].bytesSent -= earlier[kind].bytesSent
+      difference[kind].bytesBetweenNodes -= earlier[kind].bytesBetweenNodes
+      difference[kind].span -= earlier[kind].span
       difference[kind].calls -= earlier[kind].calls
       difference[kind].seconds -= earlier[kind].seconds
     }

@@ -52,7 +52,9 @@ extension Communicator {
           found: "the launcher (\(variable)) started \(ranks) ranks, the MPI library sees \(transport.size)",
           hint: "mpirun and the linked library (\(MPITransport.library)) are of different installations")
       }
-      return Communicator(transport)
+      let world = Communicator(transport)
+      try world.findNodes()
+      return world
     }
   }
 

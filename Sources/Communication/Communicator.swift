@@ -17,8 +17,10 @@ public final class Communicator {
   public let rank: Int
   public let size: Int
   public var isRoot: Bool { rank == 0 }
-  /// Bytes, calls and seconds since this communicator was made.
-  public private(set) var statistics = CommunicationStatistics()
+  /// Bytes, calls and seconds since this communicator was made, those of its parts included.
+  public var statistics: CommunicationStatistics { book.statistics }
+  /// The nodes of the job; of a communicator that is a part of another there is none.
+  public private(set) var topology: Topology?
 
   /// What carries the bytes.
   public enum Carrier: Sendable, Hashable { case solo, threads, mpi }
@@ -31,9 +33,16 @@ public final class Communicator {
   var integer: HostBuffer<Int64>
   var sendBytes: HostBuffer<Int64>
   var receiveBytes: HostBuffer<Int64>
+  /// Node of every rank, once it is known.
+  var nodes: [Int]
+  private let book: StatisticsBook
+  private var sequences: [Int]
 
-  init(_ transport: any Transport) {
+  init(_ transport: any Transport, book: StatisticsBook = StatisticsBook()) {
     self.transport = transport
+    self.book = book
+    nodes = Array(repeating: 0, count: transport.size)
+    sequences = Array(repeating: 0, count: Traffic.allCases.count)
     rank = transport.rank
     size = transport.size
     let arena = Arena("communicator")
@@ -46,19 +55,54 @@ public final class Communicator {
   }
 
   /// One rank, no MPI.
-  public static func solo() -> Communicator { Communicator(SoloTransport()) }
-
-  /// The communicator of the ranks that share this one's memory (one node), for example to divide its cores.
-  public func sharingMemory() throws(CommunicationError) -> Communicator {
-    Communicator(try transport.sharingMemory())
+  public static func solo() -> Communicator {
+    let communicator = Communicator(SoloTransport())
+    do { try communicator.findNodes() } catch { preconditionFailure("\(error)") }
+    return communicator
   }
+
+  /// Finds out which ranks share memory and makes the communicators along and across nodes. Collective.
+  ///
+  /// - Parameter map: instead of what is found.
+  func findNodes(_ map: NodeMap? = nil) throws(CommunicationError) {
+    var given = map
+    if given == nil { given = try NodeMap.fromEnvironment(ranks: size) }
+    if let given {
+      topology = try Topology(self, given)
+      return
+    }
+    // A node's name is the lowest of its ranks.
+    let lowest = try Communicator(try transport.sharingMemory(), book: book).minimum(Int64(rank))
+    let arena = Arena("nodes")
+    var own = HostBuffer<Int64>(count: 1, in: arena), all = HostBuffer<Int64>(count: size, in: arena)
+    var counts = HostBuffer<Int64>(count: size, in: arena)
+    own[0] = lowest
+    for rank in 0..<size { counts[rank] = 1 }
+    try allGather(own, into: &all, counts: counts)
+    topology = try Topology(self, NodeMap(labels: (0..<size).map { all[$0] }))
+  }
+
+  /// The ranks that pass the same color, in the order of `key`. Collective.
+  func split(color: Int, key: Int) throws(CommunicationError) -> Communicator {
+    Communicator(try transport.split(color: color, key: key), book: book)
+  }
+
+  /// Numbers the exchanges of a kind, which start in the same order on every rank.
+  func nextSequence(_ kind: Traffic) -> Int {
+    defer { sequences[kind.rawValue] += 1 }
+    return sequences[kind.rawValue]
+  }
+
+  func isOnOtherNode(_ other: Int) -> Bool { nodes[other] != nodes[rank] }
+  /// Ranks that do not share this one's memory.
+  private var remoteCount: Int { nodes.count { $0 != nodes[rank] } }
 
   // MARK: Calls on raw memory
 
   /// Returns once every rank has called it.
   public func barrier() throws(CommunicationError) {
     let start = cmpi_wtime()
-    defer { record(.control, bytes: 0, since: start) }
+    defer { record(.control, bytes: 0, betweenNodes: 0, since: start) }
     try transport.barrier()
   }
 
@@ -68,7 +112,10 @@ public final class Communicator {
   ) throws(CommunicationError) {
     precondition(count >= 0 && root >= 0 && root < size, "broadcast of \(count) bytes from rank \(root) of \(size)")
     let start = cmpi_wtime()
-    defer { record(kind, bytes: rank == root ? count * (size - 1) : 0, since: start) }
+    defer {
+      record(
+        kind, bytes: rank == root ? count * (size - 1) : 0, betweenNodes: rank == root ? count * remoteCount : 0, since: start)
+    }
     unsafe try transport.broadcast(kind, bytes, count: count, root: root)
   }
 
@@ -77,7 +124,8 @@ public final class Communicator {
     _ kind: Traffic, own: UnsafeRawPointer?, into all: UnsafeMutableRawPointer, counts: UnsafePointer<Int64>
   ) throws(CommunicationError) {
     let start = cmpi_wtime()
-    defer { unsafe record(kind, bytes: Int(counts[rank]) * (size - 1), since: start) }
+    let count = unsafe Int(counts[rank])
+    defer { record(kind, bytes: count * (size - 1), betweenNodes: count * remoteCount, since: start) }
     unsafe try transport.allGather(kind, own: own, all: all, counts: counts)
   }
 
@@ -90,9 +138,12 @@ public final class Communicator {
     receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
   ) throws(CommunicationError) {
     let start = cmpi_wtime()
-    var sent = 0
-    for other in 0..<size where other != rank { unsafe sent += Int(sendCounts[other]) }
-    defer { record(kind, bytes: sent, since: start) }
+    var sent = 0, between = 0
+    for other in 0..<size where other != rank {
+      unsafe sent += Int(sendCounts[other])
+      if isOnOtherNode(other) { unsafe between += Int(sendCounts[other]) }
+    }
+    defer { record(kind, bytes: sent, betweenNodes: between, since: start) }
     unsafe try transport.allToAll(
       kind, send: send, sendCounts: sendCounts, receive: receive, receiveCounts: receiveCounts, widest: widest)
   }
@@ -101,7 +152,9 @@ public final class Communicator {
     _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction
   ) throws(CommunicationError) {
     let start = cmpi_wtime()
-    defer { record(kind, bytes: size > 1 ? count * 8 : 0, since: start) }
+    defer {
+      record(kind, bytes: size > 1 ? count * 8 : 0, betweenNodes: remoteCount > 0 ? count * 8 : 0, since: start)
+    }
     unsafe try transport.reduce(kind, values, count: count, by: reduction)
   }
 
@@ -110,15 +163,32 @@ public final class Communicator {
     counts: UnsafePointer<Int64>, root: Int
   ) throws(CommunicationError) {
     let start = cmpi_wtime()
-    defer { record(kind, bytes: rank == root ? 0 : count, since: start) }
+    defer {
+      record(kind, bytes: rank == root ? 0 : count, betweenNodes: isOnOtherNode(root) ? count : 0, since: start)
+    }
     unsafe try transport.gather(kind, own: own, count: count, all: all, counts: counts, root: root)
   }
 
-  private func record(_ kind: Traffic, bytes: Int, since start: Double) {
-    var flow = statistics[kind]
-    flow.bytesSent += bytes
-    flow.calls += 1
-    flow.seconds += cmpi_wtime() - start
-    statistics[kind] = flow
+  private func record(_ kind: Traffic, bytes: Int, betweenNodes: Int, since start: Double) {
+    let seconds = cmpi_wtime() - start
+    record(kind, bytes: bytes, betweenNodes: betweenNodes, seconds: seconds, span: seconds)
   }
+
+  /// - Parameters:
+  ///   - seconds: in which this rank did nothing else.
+  ///   - span: from the start to the end that was seen.
+  func record(_ kind: Traffic, bytes: Int, betweenNodes: Int, seconds: Double, span: Double) {
+    var flow = book.statistics[kind]
+    flow.bytesSent += bytes
+    flow.bytesBetweenNodes += betweenNodes
+    flow.calls += 1
+    flow.seconds += seconds
+    flow.span += span
+    book.statistics[kind] = flow
+  }
+}
+
+/// What a communicator and its parts count together.
+final class StatisticsBook {
+  var statistics = CommunicationStatistics()
 }

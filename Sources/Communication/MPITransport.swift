@@ -92,13 +92,27 @@ final class MPITransport: Transport {
     return try MPITransport(over: node)
   }
 
+  func split(color: Int, key: Int) throws(CommunicationError) -> any Transport {
+    var part = cmpi_comm()
+    unsafe try check(cmpi_split(on(.control), Int32(color), Int32(key), &part), "MPI_Comm_split")
+    return try MPITransport(over: part)
+  }
+
+  func makeExchange(_ kind: Traffic) throws(CommunicationError) -> any Exchange {
+    guard let exchange = unsafe cmpi_exchange_make() else {
+      throw CommunicationError(
+        call: "cmpi_exchange_make", rank: rank, size: size, code: Int32(CMPI_ERROR_MEMORY), found: "out of memory")
+    }
+    return unsafe MPIExchange(exchange, on: self, kind)
+  }
+
   func abort(code: Int32) -> Never { cmpi_abort(code) }
 
   // MARK: Private
 
   /// The communicator of a kind; traps off the thread that MPI was started on, because a second thread inside the
   /// library is undefined at the level we ask for.
-  private func on(_ kind: Traffic) -> cmpi_comm {
+  fileprivate func on(_ kind: Traffic) -> cmpi_comm {
     precondition(cmpi_is_own_thread(), "rank \(rank): MPI called from a thread other than the one that started it")
     return switch kind {
     case .gradients: gradients
@@ -107,7 +121,7 @@ final class MPITransport: Transport {
     }
   }
 
-  private func check(_ code: Int32, _ call: @autoclosure () -> String) throws(CommunicationError) {
+  fileprivate func check(_ code: Int32, _ call: @autoclosure () -> String) throws(CommunicationError) {
     if code != 0 { try Self.check(code, call(), rank: rank, size: size) }
   }
 
@@ -120,6 +134,40 @@ final class MPITransport: Transport {
     var words = [CChar](repeating: 0, count: 512)
     unsafe words.withUnsafeMutableBufferPointer { unsafe cmpi_error_text(code, $0.baseAddress, Int32($0.count)) }
     return String(decoding: words.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+}
+
+/// Point-to-point messages to and from every rank.
+@safe private final class MPIExchange: Exchange {
+  private let exchange: OpaquePointer
+  private let transport: MPITransport
+  private let kind: Traffic
+
+  init(_ exchange: OpaquePointer, on transport: MPITransport, _ kind: Traffic) {
+    unsafe self.exchange = exchange
+    self.transport = transport
+    self.kind = kind
+  }
+
+  deinit { unsafe cmpi_exchange_free(exchange) }
+
+  func start(
+    _ plan: ExchangePlan, tag: Int, send: UnsafeRawPointer, receive: UnsafeMutableRawPointer
+  ) throws(CommunicationError) {
+    let code = unsafe cmpi_exchange_start(
+      exchange, transport.on(kind), Int32(tag), send, plan.sendOffsets, plan.sendCounts, receive, plan.receiveOffsets,
+      plan.receiveCounts)
+    try transport.check(code, "exchange of \(kind)")
+  }
+
+  func test() throws(CommunicationError) -> Bool {
+    var done = false
+    unsafe try transport.check(cmpi_exchange_test(exchange, &done), "MPI_Testall of \(kind)")
+    return done
+  }
+
+  func wait() throws(CommunicationError) {
+    unsafe try transport.check(cmpi_exchange_wait(exchange), "MPI_Waitall of \(kind)")
   }
 }
 

@@ -39,5 +39,18 @@ final class SoloTransport: Transport {
 
   func sharingMemory() throws(CommunicationError) -> any Transport { self }
 
+  func split(color: Int, key: Int) throws(CommunicationError) -> any Transport { self }
+
+  func makeExchange(_ kind: Traffic) throws(CommunicationError) -> any Exchange { SoloExchange() }
+
   func abort(code: Int32) -> Never { exit(code) }
+}
+
+/// Nothing to move.
+private final class SoloExchange: Exchange {
+  func start(
+    _ plan: ExchangePlan, tag: Int, send: UnsafeRawPointer, receive: UnsafeMutableRawPointer
+  ) throws(CommunicationError) {}
+  func test() throws(CommunicationError) -> Bool { true }
+  func wait() throws(CommunicationError) {}
 }

@@ -90,6 +90,22 @@ final class ThreadTransport: Transport {
 
   func sharingMemory() throws(CommunicationError) -> any Transport { self }
 
+  func split(color: Int, key: Int) throws(CommunicationError) -> any Transport {
+    meeting.colors[rank] = (color, key)
+    try meet("split")
+    let members = meeting.colors.indices.filter { meeting.colors[$0].color == color }
+      .sorted { (meeting.colors[$0].key, $0) < (meeting.colors[$1].key, $1) }
+    if members[0] == rank { meeting.addPart(color, Meeting(size: members.count)) }
+    try meet("split")
+    let part = meeting.part(color)
+    try meet("split")
+    return ThreadTransport(rank: members.firstIndex(of: rank)!, meeting: part)
+  }
+
+  func makeExchange(_ kind: Traffic) throws(CommunicationError) -> any Exchange {
+    ThreadExchange(rank: rank, board: meeting.board, kind)
+  }
+
   func abort(code: Int32) -> Never { exit(code) }
 
   private func meet(_ call: String) throws(CommunicationError) {
@@ -128,6 +144,13 @@ final class ThreadTransport: Transport {
   static let peerGone = "another rank gave up"
 
   let size: Int
+  /// What every rank passed to the split in progress.
+  var colors: [(color: Int, key: Int)]
+  /// Exchanges in flight.
+  let board: ExchangeBoard
+  /// Guarded by `mutex`: the last split's parts by color, and all there ever were.
+  private var parts: [Int: Meeting] = [:]
+  private var everyPart: [Meeting] = []
   let published: UnsafeMutablePointer<Segment>
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let moved = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
@@ -137,6 +160,8 @@ final class ThreadTransport: Transport {
 
   init(size: Int) {
     self.size = size
+    colors = Array(repeating: (0, 0), count: size)
+    board = ExchangeBoard(ranks: size)
     unsafe published = .allocate(capacity: size)
     unsafe published.initialize(repeating: Segment(), count: size)
     unsafe pthread_mutex_init(mutex, nil)
@@ -169,8 +194,24 @@ final class ThreadTransport: Transport {
   func giveUp() {
     unsafe pthread_mutex_lock(mutex)
     broken = true
+    let parts = everyPart
     unsafe pthread_cond_broadcast(moved)
     unsafe pthread_mutex_unlock(mutex)
+    board.giveUp()
+    for part in parts { part.giveUp() }
+  }
+
+  func addPart(_ color: Int, _ part: Meeting) {
+    unsafe pthread_mutex_lock(mutex)
+    parts[color] = part
+    everyPart.append(part)
+    unsafe pthread_mutex_unlock(mutex)
+  }
+
+  func part(_ color: Int) -> Meeting {
+    unsafe pthread_mutex_lock(mutex)
+    defer { unsafe pthread_mutex_unlock(mutex) }
+    return parts[color]!
   }
 }
 
@@ -179,15 +220,19 @@ extension Communicator {
   /// rank order. Once a body throws, the others' next collective throws too; the first cause is rethrown.
   ///
   /// For tests: it shows on one machine, without a launcher, whether a result depends on the number of ranks.
+  ///
+  /// - Parameter nodes: how the ranks lie on nodes; one node unless said otherwise.
   public static func onThreads<Result: Sendable>(
-    _ ranks: Int, _ body: @escaping @Sendable (Communicator) throws -> Result
+    _ ranks: Int, nodes: NodeMap? = nil, _ body: @escaping @Sendable (Communicator) throws -> Result
   ) throws -> [Result] {
     precondition(ranks > 0, "\(ranks) ranks")
     let meeting = Meeting(size: ranks)
     let work = (0..<ranks).map { rank in
       RankThread {
         do {
-          return .success(try body(Communicator(ThreadTransport(rank: rank, meeting: meeting))))
+          let communicator = Communicator(ThreadTransport(rank: rank, meeting: meeting))
+          try communicator.findNodes(nodes ?? NodeMap(sizes: [ranks]))
+          return .success(try body(communicator))
         } catch {
           meeting.giveUp()
           return .failure(error)

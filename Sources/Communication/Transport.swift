@@ -7,7 +7,7 @@ enum Reduction {
 
 /// What carries bytes between ranks: MPI, the threads of this process, or nothing (one rank).
 ///
-/// Every call is collective and blocking; all ranks make the same calls in the same order. Counts are bytes, one per
+/// Every call is collective and blocking, except those on an `Exchange`; all ranks make the same calls in the same order. Counts are bytes, one per
 /// rank; segments lie rank after rank without gaps. Buffers may not overlap unless a call says so.
 protocol Transport: AnyObject {
   var rank: Int { get }
@@ -41,6 +41,11 @@ protocol Transport: AnyObject {
 
   /// The ranks that share memory with this one.
   func sharingMemory() throws(CommunicationError) -> any Transport
+
+  /// The ranks that pass the same color, in the order of `key`, then of ranks. Collective.
+  func split(color: Int, key: Int) throws(CommunicationError) -> any Transport
+
+  func makeExchange(_ kind: Traffic) throws(CommunicationError) -> any Exchange
 
   /// Ends every rank; the launcher returns `code`.
   func abort(code: Int32) -> Never

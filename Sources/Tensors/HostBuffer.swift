@@ -1,8 +1,8 @@
 /// A uniquely owned run of plain values (token ids, losses, bytes) in arena memory.
 @safe public struct HostBuffer<Element: BitwiseCopyable>: ~Copyable {
   public let count: Int
-  private let base: UnsafeMutablePointer<Element>
-  private let arena: Arena
+  fileprivate let base: UnsafeMutablePointer<Element>
+  fileprivate let arena: Arena
 
   /// A zeroed buffer.
   public init(count: Int, in arena: Arena) {
@@ -61,4 +61,16 @@
   /// For kernel and communication faces: valid while the arena lives.
   public borrowing func unsafeAddress() -> UnsafePointer<Element> { unsafe UnsafePointer(base) }
   public mutating func unsafeMutableAddress() -> UnsafeMutablePointer<Element> { unsafe base }
+}
+
+extension HostBuffer where Element == UInt8 {
+  /// Bytes from `offset` on, a multiple of 4, as a row of `count` floats: the same memory under a second name.
+  package borrowing func floats(from offset: Int, count: Int) -> Tensor {
+    precondition(offset >= 0 && offset % 4 == 0 && count >= 0 && offset + 4 * count <= self.count,
+      "\(count) floats at byte \(offset) of \(self.count)")
+    return unsafe Tensor(
+      rows: 1, columns: count,
+      base: UnsafeMutableRawPointer(mutating: UnsafeRawPointer(base) + offset).assumingMemoryBound(to: Float.self),
+      arena: arena)
+  }
 }

@@ -19,7 +19,7 @@
       .bindMemory(to: Float.self, capacity: rows * columns)
   }
 
-  private init(rows: Int, columns: Int, base: UnsafeMutablePointer<Float>, arena: Arena) {
+  init(rows: Int, columns: Int, base: UnsafeMutablePointer<Float>, arena: Arena) {
     self.rows = rows
     self.columns = columns
     unsafe self.base = base

@@ -58,6 +58,8 @@ int32_t cmpi_size(cmpi_comm comm, int32_t *size);
 int32_t cmpi_dup(cmpi_comm comm, cmpi_comm *copy);
 // The ranks of `comm` that share memory (one node), in the order of their ranks.
 int32_t cmpi_split_shared(cmpi_comm comm, cmpi_comm *node);
+// The ranks of `comm` that passed the same color, in the order of `key`, then of their ranks.
+int32_t cmpi_split(cmpi_comm comm, int32_t color, int32_t key, cmpi_comm *part);
 
 // --- Collectives. ----------------------------------------------------------------------------------------------------
 
@@ -73,6 +75,26 @@ int32_t cmpi_alltoallv(cmpi_comm comm, const void *send, const int64_t *send_cou
                        const int64_t *receive_counts, int64_t widest);
 // Elementwise over ranks, in place, `count` elements of 8 bytes.
 int32_t cmpi_allreduce(cmpi_comm comm, void *values, int64_t count, cmpi_reduction reduction);
+
+// --- Exchanges in flight. --------------------------------------------------------------------------------------------
+
+// Bytes to and from every rank of a communicator, on their way while the caller computes. One object serves exchange
+// after exchange; it allocates only when it grows.
+typedef struct cmpi_exchange cmpi_exchange;
+
+// NULL: out of memory.
+cmpi_exchange *cmpi_exchange_make(void);
+void cmpi_exchange_free(cmpi_exchange *exchange);
+// Posts every receive, then every send: send_counts[r] bytes at send + send_offsets[r] go to rank r, receive_counts[r]
+// bytes from rank r arrive at receive + receive_offsets[r]. Bytes to oneself are not moved. Until the exchange is done
+// nobody touches either memory. Exchanges on one communicator start in the same order on all of its ranks; `tag`, in
+// 0 ..< 16384, is the same on all of them and differs between exchanges that are in flight together.
+int32_t cmpi_exchange_start(cmpi_exchange *exchange, cmpi_comm comm, int32_t tag, const void *send,
+                            const int64_t *send_offsets, const int64_t *send_counts, void *receive,
+                            const int64_t *receive_offsets, const int64_t *receive_counts);
+// Moves bytes; *done says whether all of them have arrived and left.
+int32_t cmpi_exchange_test(cmpi_exchange *exchange, bool *done);
+int32_t cmpi_exchange_wait(cmpi_exchange *exchange);
 
 // The longest single MPI transfer in bytes, 256 MiB at start. Tests lower it to reach the chunked paths; the same value
 // on every rank.

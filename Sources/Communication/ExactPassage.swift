@@ -1,0 +1,74 @@
+import Tensors
+
+/// One unit's gradients on their way to its owners, lane by lane in fp32.
+///
+/// No float is added inside MPI, and no partial sum depends on which lanes share a rank:
+///
+///     sum = c[0]; sum += c[1]; ...; sum += c[L-1]        c[l] = adjust(gradient of lane l)
+///
+/// The first contribution overwrites the sum instead of being added to zeros, for every number of ranks alike (0 + x is
+/// x except for -0, whose sign would be lost). Cost per rank and round: the unit is sent and received once in fp32, minus
+/// the rank's own rows.
+final class ExactPassage: GradientPassage {
+  private let communicator: Communicator
+  private let channel: ExchangeChannel
+  private var plan: ExchangePlan
+  private var buffers: ExchangeBuffers?
+  private var flying: Transfer?
+  private var job: GradientReducer.Job?
+
+  init(_ communicator: Communicator, _ units: [RowShards], lanes: Int, in arena: Arena) throws(CommunicationError) {
+    self.communicator = communicator
+    channel = try ExchangeChannel(communicator, .gradients)
+    plan = ExchangePlan(ranks: communicator.size)
+    let rank = communicator.rank
+    let largest = units.map(\.elementCount).max() ?? 0
+    let owned = units.map { $0.elementCount(ofRank: rank) }.max() ?? 0
+    buffers = ExchangeBuffers(
+      send: rank < lanes ? 4 * largest : 0, receive: 4 * owned * min(lanes, communicator.size), in: arena)
+  }
+
+  func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError) {
+    guard var idle = buffers.take() else { preconditionFailure("a passage starts before it has finished") }
+    let rank = communicator.rank, owned = 4 * job.shards.elementCount(ofRank: rank)
+    let contributes = rank < job.contributors
+    var packed = 0
+    for other in 0..<communicator.size {
+      plan.receiveOffsets[other] = Int64(other * owned)
+      plan.receiveCounts[other] = Int64(other < job.contributors ? owned : 0)
+      plan.sendCounts[other] = 0
+      guard contributes else { continue }
+      if other == rank {
+        let place = unsafe UnsafeMutableRawPointer(idle.receive.unsafeMutableAddress()) + rank * owned
+        unsafe job.shards.copyShard(
+          ofRank: rank, .elements(size: 4), fromFull: gradient.unsafeAddress(), toShard: place)
+        continue
+      }
+      plan.sendOffsets[other] = Int64(packed)
+      let place = unsafe UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed
+      let bytes = unsafe job.shards.copyShard(
+        ofRank: other, .elements(size: 4), fromFull: gradient.unsafeAddress(), toShard: place)
+      plan.sendCounts[other] = Int64(bytes)
+      packed += bytes
+    }
+    self.job = job
+    flying = try channel.start(plan, tag: communicator.nextSequence(.gradients) * 2, idle)
+  }
+
+  func poll() throws(CommunicationError) { _ = try flying?.poll() }
+
+  func finish(into sink: any GradientSink) throws(CommunicationError) {
+    guard let transfer = flying.take(), let job else { preconditionFailure("a passage that was not started") }
+    let arrived = try transfer.finish()
+    let owned = job.shards.elementCount(ofRank: communicator.rank)
+    for index in 0..<job.contributors {
+      var contribution = arrived.receive.floats(from: 4 * index * owned, count: owned)
+      sink.adjust(&contribution, unit: job.unit, lane: job.firstLane.map { $0 + index })
+      sink.withGradient(ofUnit: job.unit) { sum in
+        if job.overwrite && index == 0 { sum.copy(from: contribution) } else { sum.accumulate(contribution) }
+      }
+    }
+    self.job = nil
+    buffers = consume arrived
+  }
+}
