@@ -95,6 +95,18 @@ public final class Workspace {
   }
 }
 
+extension Workspace {
+  /// What the weights of a unit are multiplied with between `willUse(unit:_:)` and the next one.
+  public func uses(of unit: Int, _ direction: PassDirection) -> WeightUses {
+    // The head's product runs in both directions at once, a tied one with the matrix of unit 0.
+    guard (1...layers.count).contains(unit) else { return .all }
+    switch direction {
+    case .forward: return .forward
+    case .backward: return recomputes && unit < layers.count ? .all : .inputGradient
+    }
+  }
+}
+
 /// The residual stream between two layers, (T, D).
 final class Residual {
   var x: Tensor
