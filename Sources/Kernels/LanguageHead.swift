@@ -7,6 +7,9 @@ public import Tensors
 /// Shapes: hidden (T, D), weight (V, D), targets (T) with -1 for rows that are not scored, loss (T) in nats.
 /// Forward:   z = hidden · Wᵀ,  loss = log Σ exp z - z[target]
 /// Backward:  dz = scale · (softmax(z) - onehot),  dhidden = dz · W,  dW = Σ over chunks dzᵀ · hidden, chunks ascending
+///
+/// A chunk takes long: `poll` is called in its middle and at its end, so that whoever has something in flight can push it
+/// on. What it throws ends the pass.
 public struct LanguageHead: Sendable {
   /// Tokens whose logits are alive together.
   public let chunk: Int
@@ -28,56 +31,69 @@ public struct LanguageHead: Sendable {
     }
   }
 
-  public func forward(
+  public func forward<Failure: Error>(
     loss: inout HostBuffer<Double>, of hidden: borrowing Tensor, weight: borrowing Tensor,
-    targets: borrowing HostBuffer<Int32>, logits: inout Tensor
-  ) {
+    targets: borrowing HostBuffer<Int32>, logits: inout Tensor, poll: () throws(Failure) -> Void
+  ) throws(Failure) {
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
-    forEachChunk(hidden.rows) { start, count in
+    var start = 0
+    while let count = chunk(at: start, of: hidden.rows) {
       product(&logits, hidden: hidden, weight: weight, start: start, count: count)
       crossEntropy(&loss, logits: &logits, targets, start: start, count: count, vocabulary: weight.rows, gradient: nil)
+      start += count
+      try poll()
     }
   }
 
   /// Loss, dhidden (overwritten) and dweight (overwritten) in one pass over the logits.
-  public func forwardBackward(
+  public func forwardBackward<Failure: Error>(
     loss: inout HostBuffer<Double>, dHidden: inout Tensor, dWeight: inout Tensor, of hidden: borrowing Tensor,
     weight: borrowing Tensor, targets: borrowing HostBuffer<Int32>, scale: Float, logits: inout Tensor,
-    projection: any LinearOperator = FullPrecisionLinear()
-  ) {
+    projection: any LinearOperator = FullPrecisionLinear(), poll: () throws(Failure) -> Void
+  ) throws(Failure) {
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
-    forEachChunk(hidden.rows) { start, count in
+    var start = 0
+    while let count = chunk(at: start, of: hidden.rows) {
       product(&logits, hidden: hidden, weight: weight, start: start, count: count, projection)
+      try poll()
       crossEntropy(&loss, logits: &logits, targets, start: start, count: count, vocabulary: weight.rows, gradient: scale)
       gradients(
         &dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count, projection)
+      start += count
+      try poll()
     }
   }
 
   /// The same against a frozen teacher's hidden states (T, D') and head (V, D').
-  public func distill(
+  public func distill<Failure: Error>(
     loss: inout HostBuffer<Double>, dHidden: inout Tensor, dWeight: inout Tensor, of hidden: borrowing Tensor,
     weight: borrowing Tensor, teacherHidden: borrowing Tensor, teacherWeight: borrowing Tensor,
     targets: borrowing HostBuffer<Int32>, scale: Float, _ distillation: Distillation, logits: inout Tensor,
-    teacherLogits: inout Tensor, projection: any LinearOperator = FullPrecisionLinear()
-  ) {
+    teacherLogits: inout Tensor, projection: any LinearOperator = FullPrecisionLinear(),
+    poll: () throws(Failure) -> Void
+  ) throws(Failure) {
     precondition(teacherWeight.rows == weight.rows, "teacher vocabulary \(teacherWeight.rows), student \(weight.rows)")
     precondition(teacherHidden.rows == hidden.rows, "teacher of \(teacherHidden.rows) tokens, student of \(hidden.rows)")
     check(targets, loss, tokens: hidden.rows, vocabulary: weight.rows)
     let ops = KernelTable.current.operations, V = weight.rows
     let losses = unsafe loss.unsafeMutableAddress(), wanted = unsafe targets.unsafeAddress()
-    forEachChunk(hidden.rows) { start, count in
+    var start = 0
+    while let count = chunk(at: start, of: hidden.rows) {
       product(&logits, hidden: hidden, weight: weight, start: start, count: count, projection)
       product(&teacherLogits, hidden: teacherHidden, weight: teacherWeight, start: start, count: count)
+      try poll()
+      let first = start
       let student = unsafe logits.unsafeMutableAddress(), teacher = unsafe teacherLogits.unsafeAddress()
       ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
-        let t = start + rows.lowerBound
+        let t = first + rows.lowerBound
         unsafe ops.distillation(
           Int64(rows.count), Int64(V), student + rows.lowerBound * V, teacher + rows.lowerBound * V, wanted + t, scale,
           distillation.hardWeight, distillation.softWeight, distillation.temperature, losses + t)
       }
       gradients(
         &dHidden, &dWeight, logits: logits, hidden: hidden, weight: weight, start: start, count: count, projection)
+      start += count
+      try poll()
     }
   }
 
@@ -93,16 +109,19 @@ public struct LanguageHead: Sendable {
       "comparison of \(reference.rows) with \(candidate.rows) tokens into \(kl.count) and \(sameTop.count)")
     let ops = KernelTable.current.operations, V = referenceWeight.rows
     let divergences = unsafe kl.unsafeMutableAddress(), flags = unsafe sameTop.unsafeMutableAddress()
-    forEachChunk(reference.rows) { start, count in
+    var start = 0
+    while let count = chunk(at: start, of: reference.rows) {
       product(&logits, hidden: reference, weight: referenceWeight, start: start, count: count)
       product(&otherLogits, hidden: candidate, weight: candidateWeight, start: start, count: count)
-      let first = unsafe logits.unsafeAddress(), second = unsafe otherLogits.unsafeAddress()
+      let base = start
+      let one = unsafe logits.unsafeAddress(), other = unsafe otherLogits.unsafeAddress()
       ThreadTeam.shared.parallel(count, by: Self.grain(V)) { rows in
-        let t = start + rows.lowerBound
+        let t = base + rows.lowerBound
         unsafe ops.compare_logits(
-          Int64(rows.count), Int64(V), first + rows.lowerBound * V, second + rows.lowerBound * V, divergences + t,
+          Int64(rows.count), Int64(V), one + rows.lowerBound * V, other + rows.lowerBound * V, divergences + t,
           flags + t)
       }
+      start += count
     }
   }
 
@@ -136,14 +155,7 @@ public struct LanguageHead: Sendable {
   }
 
   // The chunks of a fixed token count are fixed: the order of dW's sums depends on nothing else.
-  private func forEachChunk(_ tokens: Int, _ body: (_ start: Int, _ count: Int) -> Void) {
-    var start = 0
-    while start < tokens {
-      let count = min(chunk, tokens - start)
-      body(start, count)
-      start += count
-    }
-  }
+  private func chunk(at start: Int, of tokens: Int) -> Int? { start < tokens ? min(chunk, tokens - start) : nil }
 
   private func product(
     _ logits: inout Tensor, hidden: borrowing Tensor, weight: borrowing Tensor, start: Int, count: Int,

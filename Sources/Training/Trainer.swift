@@ -179,7 +179,7 @@ public final class Trainer {
       let scale = Float((work?.weight ?? 1) / Double(scoredTokens))
       try DecoderModel.lossAndGradients(
         weights.parameters, gradients, space, scale: scale, teacher: teacher,
-        unitIsComplete: { try reduce($0, round: round, overwrite: isFirst) })
+        visiting: GradientHandover(trainer: self, round: round, overwrite: isFirst))
       recordLoss(lane: lane, micro: micro, weight: work?.weight ?? 1)
     } else {
       for unit in (0..<state.units.count).reversed() { try reduce(unit, round: round, overwrite: isFirst) }
@@ -188,7 +188,7 @@ public final class Trainer {
     clock.add(.compute, PhaseClock.now - start - reducing)
   }
 
-  private func reduce(_ unit: Int, round: Int, overwrite: Bool) throws {
+  fileprivate func reduce(_ unit: Int, round: Int, overwrite: Bool) throws {
     let start = PhaseClock.now
     defer { reducing += PhaseClock.now - start }
     let shard = state.units[unit]
@@ -252,6 +252,16 @@ public final class Trainer {
       weightDecay: Float(t.weightDecay), step: stepsDone + 1, gradientScale: Float(scale))
     for unit in state.units { unit.update(optimizer) }
   }
+}
+
+/// Reduces every unit's gradient as soon as it is final.
+private struct GradientHandover: UnitVisitor {
+  typealias Failure = any Error
+  let trainer: Trainer
+  let round: Int
+  let overwrite: Bool
+
+  func didComplete(unit: Int) throws { try trainer.reduce(unit, round: round, overwrite: overwrite) }
 }
 
 /// What checkpoints and the anchor are made of.

@@ -11,18 +11,26 @@ final class AxisRotation {
 
   let length: Int
   private let shape: Shape
+  private let memory: RotationMemory.Entry
   private let signs: RotationSigns
   private let kind: LinearArithmetic.Signs
-  private var transform: FullHadamard?
 
   /// Nil where no block of 16 or more divides the axis.
-  init?(_ name: String, _ axis: RotationSigns.Axis, _ a: LinearArithmetic, length: Int, seed: UInt64, in arena: Arena) {
+  init?(
+    _ name: String, _ axis: RotationSigns.Axis, _ a: LinearArithmetic, length: Int, seed: UInt64, in memory: RotationMemory
+  ) {
+    func entry(block: Int) -> RotationMemory.Entry {
+      memory.entry(.init(axis: axis, length: length, block: block, isSigned: a.signs != .none))
+    }
     if a.rotatesFullWidth, let size = HadamardSize(length) {
       shape = .full(size)
+      self.memory = entry(block: 0)
     } else {
       let block = HadamardSize.block(dividing: length, atMost: a.rotationBlock)
       guard block > 0 else { return nil }
-      shape = .blocks(BlockRotation(block: block, length: length, in: arena))
+      self.memory = entry(block: block)
+      guard let blocks = self.memory.blocks else { preconditionFailure("memory of a rotation in blocks") }
+      shape = .blocks(blocks)
     }
     self.length = length
     signs = RotationSigns(seed: seed, layer: name, axis: axis)
@@ -37,7 +45,7 @@ final class AxisRotation {
       if kind != .none { signs.fill(&rotation.signs, redraw: redraw) }
     case .full(let size):
       let matrix = size.matrix
-      transform = FullHadamard(
+      memory.full = FullHadamard(
         matrix: matrix.entries, order: size.order, power: size.power,
         signs: kind == .none ? [] : signs.masks(count: size.size, redraw: redraw))
     }
@@ -69,7 +77,7 @@ final class AxisRotation {
     switch shape {
     case .blocks(let rotation): rotation.apply(to: &x, along: axis, direction)
     case .full:
-      guard let transform else { preconditionFailure("a rotation is drawn before it is used") }
+      guard let transform = memory.full else { preconditionFailure("a rotation is drawn before it is used") }
       switch axis {
       case .columns: transform.rotateRows(&x, inverse: direction == .inverse, scratch: &scratch.dense)
       case .rows: transform.rotateColumns(&x, inverse: direction == .inverse, scratch: &scratch.dense)
@@ -97,11 +105,12 @@ package final class RotationAxes {
   let tokens: AxisRotation?
 
   init(
-    _ name: String, _ a: LinearArithmetic, inputs: Int, outputs: Int, tokens count: Int, seed: UInt64, in arena: Arena
+    _ name: String, _ a: LinearArithmetic, inputs: Int, outputs: Int, tokens count: Int, seed: UInt64,
+    in memory: RotationMemory
   ) {
     let isContraction = a.policy == .contraction
     func axis(_ axis: RotationSigns.Axis, _ length: Int, isUsed: Bool) -> AxisRotation? {
-      isUsed ? AxisRotation(name, axis, a, length: length, seed: seed, in: arena) : nil
+      isUsed ? AxisRotation(name, axis, a, length: length, seed: seed, in: memory) : nil
     }
     input = axis(.input, inputs, isUsed: isContraction && a.forward.isInteger || a.policy.rotatesInputs)
     output = axis(.output, outputs, isUsed: isContraction && a.backward.isInteger)

@@ -6,16 +6,21 @@ import Tensors
 ///
 ///   n = norm(x)          q, k, v = n Wqkvᵀ (+ b)     rotate q, k     a = attention(q, k, v)
 ///   m = x + a Woᵀ        n' = norm(m)                g, u = n' Wguᵀ   y = m + (silu(g) · u) Wdᵀ
+///
+/// The visitor is polled after every matrix product and every attention.
 enum DecoderLayer {
-  static func forward(
-    _ w: LayerParameters, _ linear: LinearOperators.Layer, _ a: LayerActivations, input: Residual, output: Residual,
-    _ c: ModelConfiguration, _ space: Workspace
-  ) {
+  /// - Parameter output: nil where a layer is run again for its activations alone, which need no y.
+  static func forward<Visitor: UnitVisitor>(
+    _ w: LayerParameters, _ linear: LinearOperators.Layer, _ a: LayerActivations, input: Residual, output: Residual?,
+    _ c: ModelConfiguration, _ space: Workspace, visiting visitor: Visitor
+  ) throws(Visitor.Failure) {
     RMSNorm.forward(&a.normed, rstd: &a.rstd, of: input.x, gain: w.inputNorm, epsilon: c.normEpsilon)
     round(&a.normed, to: space.activationFormat)
     linear.queryKeyValue.forward(&a.queryKeyValue, of: a.normed, weight: w.queryKeyValue)
+    try visitor.poll()
     if w.queryKeyValueBias.count > 0 { Linear.addBias(&a.queryKeyValue, bias: w.queryKeyValueBias) }
     attend(w, a, c, space)
+    try visitor.poll()
 
     a.middle.copy(from: input.x)
     if space.activationFormat == nil {
@@ -25,35 +30,43 @@ enum DecoderLayer {
       round(&a.attendedRounded, to: space.activationFormat)
       linear.output.forward(&a.middle, of: a.attendedRounded, weight: w.output, output: .accumulate)
     }
+    try visitor.poll()
     if w.outputBias.count > 0 { Linear.addBias(&a.middle, bias: w.outputBias) }
 
     RMSNorm.forward(&a.middleNormed, rstd: &a.middleRstd, of: a.middle, gain: w.postAttentionNorm, epsilon: c.normEpsilon)
     round(&a.middleNormed, to: space.activationFormat)
     linear.gateUp.forward(&a.gateUp, of: a.middleNormed, weight: w.gateUp)
+    try visitor.poll()
     if w.gateUpBias.count > 0 { Linear.addBias(&a.gateUp, bias: w.gateUpBias) }
     SwiGLU.forward(&a.gated, of: a.gateUp)
     round(&a.gated, to: space.activationFormat)
 
+    guard let output else { return }
     output.x.copy(from: a.middle)
     linear.down.forward(&output.x, of: a.gated, weight: w.down, output: .accumulate)
+    try visitor.poll()
     if w.downBias.count > 0 { Linear.addBias(&output.x, bias: w.downBias) }
   }
 
   /// On entry `g.residual` holds dy, on return dx. Every tensor of `dw` is overwritten.
   ///
   /// Rounded activations pass their gradient straight through.
-  static func backward(
+  static func backward<Visitor: UnitVisitor>(
     _ w: LayerParameters, _ dw: LayerParameters, _ linear: LinearOperators.Layer, _ a: LayerActivations, input: Residual,
-    _ g: GradientScratch, _ c: ModelConfiguration, _ space: Workspace
-  ) {
+    _ g: GradientScratch, _ c: ModelConfiguration, _ space: Workspace, visiting visitor: Visitor
+  ) throws(Visitor.Failure) {
     // y = m + gated Wdᵀ
     linear.down.backwardInput(&g.gated, from: g.residual, weight: w.down)
+    try visitor.poll()
     linear.down.backwardWeight(&dw.down, from: g.residual, input: a.gated)
+    try visitor.poll()
     if w.downBias.count > 0 { Linear.backwardBias(&dw.downBias, from: g.residual) }
     // gated = silu(gate) · up;  gate, up = n' Wguᵀ
     SwiGLU.backward(&g.gateUp, from: g.gated, input: a.gateUp)
     linear.gateUp.backwardInput(&g.hidden, from: g.gateUp, weight: w.gateUp)
+    try visitor.poll()
     linear.gateUp.backwardWeight(&dw.gateUp, from: g.gateUp, input: a.middleNormed)
+    try visitor.poll()
     if w.gateUpBias.count > 0 { Linear.backwardBias(&dw.gateUpBias, from: g.gateUp) }
     // n' = norm(m): the residual's own gradient is in place already
     dw.postAttentionNorm.fillWithZeros()
@@ -63,16 +76,21 @@ enum DecoderLayer {
 
     // m = x + a Woᵀ
     linear.output.backwardInput(&g.attended, from: g.residual, weight: w.output)
+    try visitor.poll()
     if space.activationFormat == nil {
       linear.output.backwardWeight(&dw.output, from: g.residual, input: a.attended)
     } else {
       linear.output.backwardWeight(&dw.output, from: g.residual, input: a.attendedRounded)
     }
+    try visitor.poll()
     if w.outputBias.count > 0 { Linear.backwardBias(&dw.outputBias, from: g.residual) }
     attendBackward(w, dw, a, g, c, space)
+    try visitor.poll()
     // q, k, v = n Wqkvᵀ + b
     linear.queryKeyValue.backwardInput(&g.hidden, from: g.queryKeyValue, weight: w.queryKeyValue)
+    try visitor.poll()
     linear.queryKeyValue.backwardWeight(&dw.queryKeyValue, from: g.queryKeyValue, input: a.normed)
+    try visitor.poll()
     if w.queryKeyValueBias.count > 0 { Linear.backwardBias(&dw.queryKeyValueBias, from: g.queryKeyValue) }
     // n = norm(x)
     dw.inputNorm.fillWithZeros()

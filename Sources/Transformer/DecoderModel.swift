@@ -4,23 +4,34 @@ public import Tensors
 /// The whole model: token ids to loss, and back to the gradient of every parameter.
 public enum DecoderModel {
   /// Runs all layers on `space.ids`; afterwards `space.hidden` holds the final norm's output.
-  public static func forward(_ w: Parameters, _ space: Workspace) {
+  ///
+  /// The last unit asked for is the head's: a product with the head may follow.
+  public static func forward<Visitor: UnitVisitor>(
+    _ w: Parameters, _ space: Workspace, visiting visitor: Visitor
+  ) throws(Visitor.Failure) {
     let c = w.configuration
+    try visitor.willUse(unit: 0, .forward)
     Embedding.forward(&space.residuals[0].x, of: space.ids, table: w.embedding)
     for i in 0..<c.layerCount {
-      DecoderLayer.forward(
-        w.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], output: space.residuals[i + 1], c, space)
+      try visitor.willUse(unit: i + 1, .forward)
+      try DecoderLayer.forward(
+        w.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], output: space.residuals[i + 1],
+        c, space, visiting: visitor)
     }
+    try visitor.willUse(unit: c.layerCount + 1, .forward)
     RMSNorm.forward(
       &space.hidden, rstd: &space.finalRstd, of: space.residuals[c.layerCount].x, gain: w.finalNorm,
       epsilon: c.normEpsilon)
   }
 
   /// Forward and loss only: `space.loss[t]` in nats, 0 where nothing is scored.
-  public static func loss(_ w: Parameters, _ space: Workspace) {
-    forward(w, space)
-    space.head.forward(
-      loss: &space.loss, of: space.hidden, weight: w.head, targets: space.targets, logits: &space.logits)
+  public static func loss<Visitor: UnitVisitor>(
+    _ w: Parameters, _ space: Workspace, visiting visitor: Visitor
+  ) throws(Visitor.Failure) {
+    try forward(w, space, visiting: visitor)
+    try space.head.forward(
+      loss: &space.loss, of: space.hidden, weight: w.head, targets: space.targets, logits: &space.logits
+    ) { () throws(Visitor.Failure) in try visitor.poll() }
   }
 
   /// Forward, loss and the gradients of `scale · Σ loss`, written to `dw` (every unit is overwritten).
@@ -28,41 +39,75 @@ public enum DecoderModel {
   /// - Parameters:
   ///   - scale: usually 1 / (scored tokens of the whole global batch).
   ///   - teacher: with a frozen teacher, the loss is distillation's and `scale` applies to it.
-  ///   - unitIsComplete: called with a unit's index as soon as its gradient is final, last unit first; the embedding
-  ///     comes last, a tied head's part of it included.
-  public static func lossAndGradients(
+  ///   - visitor: brings units in, and takes each gradient as soon as it is final.
+  public static func lossAndGradients<Visitor: UnitVisitor>(
     _ w: Parameters, _ dw: Parameters, _ space: Workspace, scale: Float, teacher: Teacher? = nil,
-    unitIsComplete: (Int) throws -> Void
-  ) rethrows {
+    visiting visitor: Visitor
+  ) throws(Visitor.Failure) {
     guard let g = space.gradients else { preconditionFailure("gradients need a workspace for training") }
     let c = w.configuration
-    forward(w, space)
-    if let teacher {
-      teacher.run(on: space)
-      space.head.distill(
-        loss: &space.loss, dHidden: &g.hidden, dWeight: &dw.head, of: space.hidden, weight: w.head,
-        teacherHidden: teacher.space.hidden, teacherWeight: teacher.parameters.head, targets: space.targets,
-        scale: scale, teacher.distillation, logits: &space.logits, teacherLogits: &teacher.space.logits,
-        projection: space.linear.head)
-    } else {
-      space.head.forwardBackward(
-        loss: &space.loss, dHidden: &g.hidden, dWeight: &dw.head, of: space.hidden, weight: w.head,
-        targets: space.targets, scale: scale, logits: &space.logits, projection: space.linear.head)
-    }
+    try forward(w, space, visiting: visitor)
+    try headGradients(w, dw, space, g, scale: scale, teacher: teacher, visiting: visitor)
     g.residual.fillWithZeros()
     dw.finalNorm.fillWithZeros()
     RMSNorm.backward(
       dx: &g.residual, dGain: &dw.finalNorm, from: g.hidden, input: space.residuals[c.layerCount].x,
       gain: w.finalNorm, rstd: space.finalRstd)
-    try unitIsComplete(c.layerCount + 1)
+    try visitor.didComplete(unit: c.layerCount + 1)
     for i in (0..<c.layerCount).reversed() {
-      DecoderLayer.backward(
-        w.layers[i], dw.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], g, c, space)
-      try unitIsComplete(i + 1)
+      try visitor.willUse(unit: i + 1, .backward)
+      // The last layer's activations are those of the forward pass that has just ended.
+      if space.recomputes && i < c.layerCount - 1 {
+        try DecoderLayer.forward(
+          w.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], output: nil, c, space,
+          visiting: visitor)
+      }
+      try DecoderLayer.backward(
+        w.layers[i], dw.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], g, c, space,
+        visiting: visitor)
+      try visitor.didComplete(unit: i + 1)
     }
     Embedding.backward(
       &dw.embedding, from: g.residual, ids: space.ids, output: c.tiedHead ? .accumulate : .overwrite)
-    try unitIsComplete(0)
+    try visitor.didComplete(unit: 0)
+  }
+
+  /// Loss, the gradient of the final norm's output and that of the head's matrix.
+  private static func headGradients<Visitor: UnitVisitor>(
+    _ w: Parameters, _ dw: Parameters, _ space: Workspace, _ g: GradientScratch, scale: Float, teacher: Teacher?,
+    visiting visitor: Visitor
+  ) throws(Visitor.Failure) {
+    if let teacher {
+      try teacher.run(on: space, visiting: visitor)
+      try space.head.distill(
+        loss: &space.loss, dHidden: &g.hidden, dWeight: &dw.head, of: space.hidden, weight: w.head,
+        teacherHidden: teacher.space.hidden, teacherWeight: teacher.parameters.head, targets: space.targets,
+        scale: scale, teacher.distillation, logits: &space.logits, teacherLogits: &teacher.space.logits,
+        projection: space.linear.head
+      ) { () throws(Visitor.Failure) in try visitor.poll() }
+    } else {
+      try space.head.forwardBackward(
+        loss: &space.loss, dHidden: &g.hidden, dWeight: &dw.head, of: space.hidden, weight: w.head,
+        targets: space.targets, scale: scale, logits: &space.logits, projection: space.linear.head
+      ) { () throws(Visitor.Failure) in try visitor.poll() }
+    }
+  }
+}
+
+/// The same for a model that is in memory as a whole.
+extension DecoderModel {
+  public static func forward(_ w: Parameters, _ space: Workspace) {
+    forward(w, space, visiting: ResidentWeights())
+  }
+
+  public static func loss(_ w: Parameters, _ space: Workspace) {
+    loss(w, space, visiting: ResidentWeights())
+  }
+
+  public static func lossAndGradients(
+    _ w: Parameters, _ dw: Parameters, _ space: Workspace, scale: Float, teacher: Teacher? = nil
+  ) {
+    lossAndGradients(w, dw, space, scale: scale, teacher: teacher, visiting: ResidentWeights())
   }
 }
 
@@ -82,8 +127,16 @@ public final class Teacher {
       parameters.configuration, sequences: sequences, length: length, purpose: .inference, in: arena)
   }
 
-  func run(on student: Workspace) {
+  /// Polls the student's visitor; the teacher's own units are always in memory.
+  func run<Visitor: UnitVisitor>(on student: Workspace, visiting visitor: Visitor) throws(Visitor.Failure) {
     space.ids.copy(from: student.ids)
-    DecoderModel.forward(parameters, space)
+    try DecoderModel.forward(parameters, space, visiting: Polls(visitor: visitor))
+  }
+
+  private struct Polls<Student: UnitVisitor>: UnitVisitor {
+    typealias Failure = Student.Failure
+    let visitor: Student
+
+    func poll() throws(Failure) { try visitor.poll() }
   }
 }

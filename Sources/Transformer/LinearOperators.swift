@@ -13,7 +13,6 @@ public final class LinearOperators {
     let output: any LinearOperator  // H·d -> D
     let gateUp: any LinearOperator  // D -> 2F
     let down: any LinearOperator  // F -> D
-
   }
 
   let layers: [Layer]
@@ -21,7 +20,6 @@ public final class LinearOperators {
   private let low: [LowLayer]
   private let scratch: LowPrecisionScratch?
   private let activations: MXFormat?
-  private var isDrawn = false
   /// The products that run in fewer bits, and those that the plan left in fp32, with the reason.
   public let decisions: [LinearPlan.Decision]
 
@@ -52,19 +50,60 @@ public final class LinearOperators {
   ///   - quantization: which weights have codes.
   ///   - formats: of the run's passes.
   ///   - tokens: of one pass; `headTokens` of one chunk of logits.
+  ///   - sharing: whether all layers pack their weights into one place: each is then prepared before every use.
   public init(
     _ c: ModelConfiguration, _ plan: LinearPlan, quantization: QuantizationPlan, formats: [MXFormat], tokens: Int,
-    headTokens: Int, seed: UInt64, weights: Arena, scratch arena: Arena
+    headTokens: Int, seed: UInt64, sharing: UnitSharing = .everyUnit, weights: Arena, scratch arena: Arena
   ) {
     activations = quantization.activations
     decisions = plan.decisions
     let layout = ParameterLayout(c)
-    // Memory first: all layers share the scratch.
-    var left = Operand.Capacity(), right = Operand.Capacity(), rotated = 0
-    for product in ProductShape.all(c) {
+    func needs(_ product: ProductShape) -> LowPrecisionLinear.Capacities {
+      let specs = layout.units[product.unit].parameters[product.tensors]
+      let hasCodes = specs.allSatisfy { quantization.isQuantized($0.name) }
+      return LowPrecisionLinear.capacities(
+        plan.arithmetic(of: product.name), inputs: product.inputs, outputs: product.outputs,
+        tokens: product.isHead ? headTokens : tokens, formats: hasCodes ? formats : [])
+    }
+    let lowProducts = ProductShape.all(c).filter { !plan.arithmetic(of: $0.name).isFullPrecision }
+    let shared = Self.scratch(lowProducts, plan, formats, tokens: tokens, headTokens: headTokens, seed: seed, in: arena)
+    scratch = shared
+    // The same product of all layers, four of them.
+    let places: [WeightMemory?] = (0..<4).map { place in
+      guard sharing == .layers else { return nil }
+      let alike = (0..<c.layerCount).map { ProductShape.ofLayer($0, c)[place] }
+      return WeightMemory(alike.map(needs), in: weights)
+    }
+
+    var low: [LowLayer] = []
+    func make(_ product: ProductShape, _ place: LowLayer.Place, in memory: WeightMemory?) -> any LinearOperator {
       let arithmetic = plan.arithmetic(of: product.name)
-      guard !arithmetic.isFullPrecision else { continue }
-      let T = product.isHead ? headTokens : tokens
+      guard !arithmetic.isFullPrecision else { return FullPrecisionLinear() }
+      let linear = LowPrecisionLinear(
+        product.name, arithmetic, inputs: product.inputs, outputs: product.outputs,
+        tokens: product.isHead ? headTokens : tokens, shared: shared,
+        memory: memory ?? WeightMemory([needs(product)], in: weights))
+      low.append(LowLayer(linear: linear, unit: product.unit, tensors: product.tensors, place: place))
+      return linear
+    }
+    layers = (0..<c.layerCount).map { i in
+      let p = ProductShape.ofLayer(i, c)
+      return Layer(
+        queryKeyValue: make(p[0], .queryKeyValue(i), in: places[0]), output: make(p[1], .output(i), in: places[1]),
+        gateUp: make(p[2], .gateUp(i), in: places[2]), down: make(p[3], .down(i), in: places[3]))
+    }
+    head = make(ProductShape.ofHead(c), .head, in: nil)
+    self.low = low
+  }
+
+  /// Memory that activations and gradients pass through: enough for any of the products.
+  private static func scratch(
+    _ products: [ProductShape], _ plan: LinearPlan, _ formats: [MXFormat], tokens: Int, headTokens: Int, seed: UInt64,
+    in arena: Arena
+  ) -> LowPrecisionScratch {
+    var left = Operand.Capacity(), right = Operand.Capacity(), rotated = 0
+    for product in products {
+      let arithmetic = plan.arithmetic(of: product.name), T = product.isHead ? headTokens : tokens
       let needs = LowPrecisionLinear.capacities(
         arithmetic, inputs: product.inputs, outputs: product.outputs, tokens: T, formats: formats)
       left.include(needs.left)
@@ -74,29 +113,7 @@ public final class LinearOperators {
         rotated = max(rotated, padded * max(product.inputs, product.outputs), product.inputs * product.outputs)
       }
     }
-    let shared = LowPrecisionScratch(seed: seed, left: left, right: right, rotatedElements: rotated, in: arena)
-    scratch = shared
-
-    var low: [LowLayer] = []
-    func make(_ product: ProductShape, _ place: LowLayer.Place) -> any LinearOperator {
-      let arithmetic = plan.arithmetic(of: product.name)
-      guard !arithmetic.isFullPrecision else { return FullPrecisionLinear() }
-      let specs = layout.units[product.unit].parameters[product.tensors]
-      let hasCodes = specs.allSatisfy { quantization.isQuantized($0.name) }
-      let linear = LowPrecisionLinear(
-        product.name, arithmetic, inputs: product.inputs, outputs: product.outputs,
-        tokens: product.isHead ? headTokens : tokens, formats: hasCodes ? formats : [], shared: shared, in: weights)
-      low.append(LowLayer(linear: linear, unit: product.unit, tensors: product.tensors, place: place))
-      return linear
-    }
-    layers = (0..<c.layerCount).map { i in
-      let p = ProductShape.ofLayer(i, c)
-      return Layer(
-        queryKeyValue: make(p[0], .queryKeyValue(i)), output: make(p[1], .output(i)), gateUp: make(p[2], .gateUp(i)),
-        down: make(p[3], .down(i)))
-    }
-    head = make(ProductShape.ofHead(c), .head)
-    self.low = low
+    return LowPrecisionScratch(seed: seed, left: left, right: right, rotatedElements: rotated, in: arena)
   }
 
   /// Where the coming passes stand in the run.
@@ -105,27 +122,30 @@ public final class LinearOperators {
     scratch?.firstToken = firstToken
   }
 
-  /// Packs the weights of a unit.
+  /// Packs the weights of a unit. Where layers share memory this is what makes them this unit's.
   ///
-  /// - Parameter codes: of the unit's tensors by index, contiguous for neighbours that are all quantized; nil where a
-  ///   tensor has none.
-  public func prepare(unit: Int, of w: Parameters, codes: (_ tensor: Int) -> WeightCodes?) {
-    // Not when memory is laid out: a dry run touches none.
-    if !isDrawn, let scratch {
-      for layer in low { layer.linear.axes.draw(step: scratch.step) }
-      isDrawn = true
-    }
+  /// - Parameters:
+  ///   - uses: what follows before the unit is prepared again; ``Workspace/uses(of:_:)`` names it for a pass.
+  ///   - codes: of the unit's tensors by index, contiguous for neighbours that are all quantized; nil where a tensor has
+  ///     none.
+  public func prepare(
+    unit: Int, of w: Parameters, for uses: WeightUses = .all, codes: (_ tensor: Int) -> WeightCodes?
+  ) {
     for layer in low where layer.unit == unit {
       // One missing code keeps the whole product on the fp32 values: they are what its tensors hold.
       let hasCodes = layer.tensors.allSatisfy { codes($0) != nil }
       let first = hasCodes ? codes(layer.tensors.lowerBound) : nil
       let linear = layer.linear
       switch layer.place {
-      case .queryKeyValue(let i): linear.prepare(weight: w.layers[i].queryKeyValue, codes: first, activations: activations)
-      case .output(let i): linear.prepare(weight: w.layers[i].output, codes: first, activations: activations)
-      case .gateUp(let i): linear.prepare(weight: w.layers[i].gateUp, codes: first, activations: activations)
-      case .down(let i): linear.prepare(weight: w.layers[i].down, codes: first, activations: activations)
-      case .head: linear.prepare(weight: w.head, codes: first, activations: nil)
+      case .queryKeyValue(let i):
+        linear.prepare(weight: w.layers[i].queryKeyValue, codes: first, activations: activations, for: uses)
+      case .output(let i):
+        linear.prepare(weight: w.layers[i].output, codes: first, activations: activations, for: uses)
+      case .gateUp(let i):
+        linear.prepare(weight: w.layers[i].gateUp, codes: first, activations: activations, for: uses)
+      case .down(let i):
+        linear.prepare(weight: w.layers[i].down, codes: first, activations: activations, for: uses)
+      case .head: linear.prepare(weight: w.head, codes: first, activations: nil, for: uses)
       }
     }
   }

@@ -20,8 +20,9 @@ public final class LowPrecisionLinear: LinearOperator {
 
   package let shared: LowPrecisionScratch
   package let axes: RotationAxes
-  package let forwardWeights: Operand?
-  package let backwardWeights: Operand?
+  /// Packed operands, perhaps in turn with other layers: everything below that follows from packing is set by every
+  /// `prepare`.
+  private let memory: WeightMemory
   /// What the rows of x become for F: it follows from how the weights were packed.
   private var forwardInput = Quantizer(.bf16)
   private var forwardRotation: AxisRotation?
@@ -35,10 +36,10 @@ public final class LowPrecisionLinear: LinearOperator {
 
   /// - Parameters:
   ///   - name: of the weight; rotations and random numbers are drawn for it.
-  ///   - formats: those that the weight will have; empty where it stays unquantized.
+  ///   - memory: with room for this layer.
   package init(
-    _ name: String, _ arithmetic: LinearArithmetic, inputs: Int, outputs: Int, tokens: Int, formats: [MXFormat],
-    shared: LowPrecisionScratch, in arena: Arena
+    _ name: String, _ arithmetic: LinearArithmetic, inputs: Int, outputs: Int, tokens: Int, shared: LowPrecisionScratch,
+    memory: WeightMemory
   ) {
     self.name = name
     self.arithmetic = arithmetic
@@ -47,26 +48,48 @@ public final class LowPrecisionLinear: LinearOperator {
     self.shared = shared
     inputGradientStream = CounterRandom.stream(name + " input gradient")
     weightGradientStream = CounterRandom.stream(name + " weight gradient")
-    axes = RotationAxes(name, arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, seed: shared.seed, in: arena)
+    self.memory = memory
+    axes = RotationAxes(
+      name, arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, seed: shared.seed, in: memory.rotations)
+  }
+
+  /// With memory of its own.
+  ///
+  /// - Parameter formats: those that the weight will have; empty where it stays unquantized.
+  package convenience init(
+    _ name: String, _ arithmetic: LinearArithmetic, inputs: Int, outputs: Int, tokens: Int, formats: [MXFormat],
+    shared: LowPrecisionScratch, in arena: Arena
+  ) {
     let needs = LowPrecisionLinear.capacities(
       arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, formats: formats)
-    forwardWeights = arithmetic.forward == .fp32 ? nil : Operand(.right, needs.forwardWeights, in: arena)
-    backwardWeights = arithmetic.backward == .fp32 ? nil : Operand(.right, needs.backwardWeights, in: arena)
+    self.init(
+      name, arithmetic, inputs: inputs, outputs: outputs, tokens: tokens, shared: shared,
+      memory: WeightMemory([needs], in: arena))
   }
+
+  package var forwardWeights: Operand? { arithmetic.forward == .fp32 ? nil : memory.forward }
+  package var backwardWeights: Operand? { arithmetic.backward == .fp32 ? nil : memory.backward }
 
   // MARK: Weights
 
-  /// Packs the weight for the coming passes.
+  /// Packs the weight for the coming passes. Rotations are a function of (seed, layer, step): packed twice in a step, a
+  /// weight becomes the same operands.
   ///
-  /// - Parameter codes: of a quantized weight, in the format of the pass.
-  package func prepare(weight: borrowing Tensor, codes: WeightCodes?, activations: MXFormat?) {
-    if arithmetic.signs == .redraw { axes.draw(step: shared.step) }
+  /// - Parameters:
+  ///   - uses: the products that follow before the next preparation.
+  ///   - codes: of a quantized weight, in the format of the pass.
+  package func prepare(
+    weight: borrowing Tensor, codes: WeightCodes?, activations: MXFormat?, for uses: WeightUses = .all
+  ) {
+    // Not when memory is laid out: a dry run touches none.
+    if arithmetic.signs == .redraw || memory.rotationsHolder != ObjectIdentifier(self) { axes.draw(step: shared.step) }
+    memory.take(for: uses, by: self)
     if arithmetic.isHALO { largestWeight = largest(of: weight, axes.input) }
     let needsBF16 = arithmetic.forward == .bf16 || arithmetic.backward == .bf16
       || arithmetic.forward != .fp32 && codes?.format.element.isByteCarried == false || activations != nil
     isExact = !needsBF16 || codes?.isExactInBF16(rows: outputs, columns: inputs) ?? true
-    prepareForward(weight, codes, activations)
-    prepareBackward(weight)
+    if uses.contains(.forward) { prepareForward(weight, codes, activations) }
+    if uses.contains(.inputGradient) { prepareBackward(weight) }
   }
 
   private func prepareForward(_ weight: borrowing Tensor, _ codes: WeightCodes?, _ activations: MXFormat?) {
@@ -108,6 +131,7 @@ public final class LowPrecisionLinear: LinearOperator {
   // MARK: Products
 
   public func forward(_ y: inout Tensor, of x: borrowing Tensor, weight: borrowing Tensor, output: Linear.Output) {
+    requireHeld(for: .forward)
     guard let forwardWeights, isExact || forwardInput.elements != .bf16 else {
       return Linear.forward(&y, of: x, weight: weight, output: output)
     }
@@ -122,6 +146,7 @@ public final class LowPrecisionLinear: LinearOperator {
   public func backwardInput(
     _ dx: inout Tensor, from dy: borrowing Tensor, weight: borrowing Tensor, token: Int, output: Linear.Output
   ) {
+    requireHeld(for: .inputGradient)
     guard let backwardWeights, isExact || arithmetic.backward != .bf16 else {
       return Linear.backwardInput(&dx, from: dy, weight: weight, output: output)
     }
@@ -138,6 +163,7 @@ public final class LowPrecisionLinear: LinearOperator {
   ) {
     let bits = arithmetic.weightGradient
     guard bits != .fp32 else { return Linear.backwardWeight(&dWeight, from: dy, input: x, output: output) }
+    requireHeld(for: [])
     if arithmetic.isHALO { return backwardWeightHALO(&dWeight, from: dy, input: x, token: token) }
     let rotation = bits.isInteger ? axes.tokens : nil
     pack(dy, into: shared.left, .rows, quantizer(bits, gradient: weightGradientStream, token: token), rotation)
@@ -156,6 +182,10 @@ public final class LowPrecisionLinear: LinearOperator {
   /// HALO: the largest magnitude of a whole tensor.
   private func largest(of x: borrowing Tensor, _ rotation: AxisRotation?) -> Float {
     rotation?.largest(of: x, shared) ?? Largest.magnitude(of: x, contracting: .columns)
+  }
+
+  private func requireHeld(for uses: WeightUses) {
+    precondition(memory.isHeld(by: self, for: uses), "\(name) is multiplied without having been prepared for it")
   }
 
   // MARK: Quantizers

@@ -36,6 +36,14 @@ public struct UnitLayout: Sendable, Hashable {
     self.parameters = parameters
     elementCount = offset
   }
+
+  /// Whether the tensors of both, whatever their names, have the same shapes at the same places.
+  func hasPlaces(of other: UnitLayout) -> Bool {
+    elementCount == other.elementCount && parameters.count == other.parameters.count
+      && zip(parameters, other.parameters).allSatisfy {
+        $0.role == $1.role && $0.shape == $1.shape && $0.offset == $1.offset
+      }
+  }
 }
 
 /// Every tensor of a model, unit by unit, in the order of the forward pass.

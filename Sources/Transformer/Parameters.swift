@@ -2,6 +2,9 @@ public import Tensors
 
 /// Values for every parameter of a model (weights, or their gradients): one flat buffer a unit, and the matrices in it
 /// by the names the arithmetic uses.
+///
+/// Under ``UnitSharing/layers`` the buffers of several units are names of the same memory, which holds the values of the
+/// unit that was written last.
 public final class Parameters {
   public let configuration: ModelConfiguration
   public let layout: ParameterLayout
@@ -15,11 +18,15 @@ public final class Parameters {
   /// (V, D); the embedding itself where the head is tied.
   public var head: Tensor
 
-  public init(_ configuration: ModelConfiguration, in arena: Arena) {
+  public init(_ configuration: ModelConfiguration, in arena: Arena, sharing: UnitSharing = .everyUnit) {
     let c = configuration
     self.configuration = c
     layout = ParameterLayout(c)
-    units = layout.units.map { UnitParameters($0, in: arena) }
+    units =
+      switch sharing {
+      case .everyUnit: layout.units.map { UnitParameters($0, in: arena) }
+      case .layers: Self.sharedUnits(layout, c, in: arena)
+      }
     layers = (0..<c.layerCount).map { [units] in LayerParameters(units[$0 + 1], c) }
     embedding = units[0].flat.region(0, rows: c.vocabularySize, columns: c.hiddenSize)
     let last = units[units.count - 1]
@@ -27,6 +34,25 @@ public final class Parameters {
     head = c.tiedHead
       ? units[0].flat.region(0, rows: c.vocabularySize, columns: c.hiddenSize)
       : last.flat.region(c.hiddenSize, rows: c.vocabularySize, columns: c.hiddenSize)
+  }
+
+  /// One buffer for all layers. The embedding is read first and the head last, so one buffer does for these as well; a
+  /// tied head keeps the embedding in use for the whole pass, and is itself a single norm.
+  private static func sharedUnits(
+    _ layout: ParameterLayout, _ c: ModelConfiguration, in arena: Arena
+  ) -> [UnitParameters] {
+    let last = layout.units.count - 1
+    let layers = layout.units[1..<last]
+    precondition(layers.allSatisfy { $0.hasPlaces(of: layers[1]) }, "layers that share memory differ in their layout")
+    func buffer(_ units: [UnitLayout]) -> Tensor {
+      Tensor(rows: 1, columns: units.map(\.elementCount).max() ?? 0, in: arena)
+    }
+    let ends = c.tiedHead ? buffer([layout.units[0]]) : buffer([layout.units[0], layout.units[last]])
+    let layer = buffer(Array(layers))
+    return layout.units.enumerated().map { index, unit in
+      if index == last && c.tiedHead { return UnitParameters(unit, in: arena) }
+      return index == 0 || index == last ? UnitParameters(unit, at: ends) : UnitParameters(unit, at: layer)
+    }
   }
 }
 
@@ -39,6 +65,12 @@ public final class UnitParameters {
   init(_ layout: UnitLayout, in arena: Arena) {
     self.layout = layout
     flat = Tensor(rows: 1, columns: layout.elementCount, in: arena)
+  }
+
+  /// At the start of memory that other units use as well.
+  init(_ layout: UnitLayout, at shared: borrowing Tensor) {
+    self.layout = layout
+    flat = shared.region(0, rows: 1, columns: layout.elementCount)
   }
 }
 

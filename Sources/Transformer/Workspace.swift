@@ -16,6 +16,9 @@ public final class Workspace {
   public let sequences: Int
   public let length: Int
   public let purpose: Purpose
+  /// Whether backward runs a layer's forward again, so that one layer's activations serve all and each keeps its input
+  /// alone: a third more arithmetic for a fraction of the memory.
+  public let recomputes: Bool
   /// Linear inputs are rounded to this format on the fly.
   public let activationFormat: MXFormat?
 
@@ -31,7 +34,7 @@ public final class Workspace {
   public var targets: HostBuffer<Int32>  // (T), -1 where nothing is scored
   public var loss: HostBuffer<Double>  // (T) nats
   let residuals: [Residual]  // layers + 1
-  let layers: [LayerActivations]
+  let layers: [LayerActivations]  // all the same object where one layer's memory serves all
   /// The final norm's output, (T, D).
   public var hidden: Tensor
   var finalRstd: Tensor  // (T)
@@ -40,10 +43,11 @@ public final class Workspace {
   let gradients: GradientScratch?
 
   public init(
-    _ c: ModelConfiguration, sequences: Int, length: Int, purpose: Purpose, activationFormat: MXFormat? = nil,
-    linear: LinearOperators? = nil, in arena: Arena
+    _ c: ModelConfiguration, sequences: Int, length: Int, purpose: Purpose, recompute: Bool = false,
+    activationFormat: MXFormat? = nil, linear: LinearOperators? = nil, in arena: Arena
   ) throws(ModelError) {
     precondition(sequences > 0 && length > 0, "workspace of \(sequences) sequences of \(length) tokens")
+    precondition(!recompute || purpose == .training, "only training has a backward that could recompute")
     guard length <= c.maximumPositions else {
       throw ModelError("model", "context \(length) exceeds max_position_embeddings \(c.maximumPositions)",
         hint: "Choose a context of at most \(c.maximumPositions).")
@@ -56,6 +60,7 @@ public final class Workspace {
     self.sequences = sequences
     self.length = length
     self.purpose = purpose
+    recomputes = recompute
     self.activationFormat = activationFormat
     self.linear = linear ?? LinearOperators(layerCount: c.layerCount)
     attention = Attention(
@@ -70,7 +75,11 @@ public final class Workspace {
     switch purpose {
     case .training:
       residuals = (0...c.layerCount).map { _ in Residual(T, c.hiddenSize, in: arena) }
-      layers = (0..<c.layerCount).map { _ in LayerActivations(c, tokens: T, quantizes: quantizes, in: arena) }
+      layers =
+        recompute
+        ? Array(
+          repeating: LayerActivations(c, tokens: T, quantizes: quantizes, in: arena), count: c.layerCount)
+        : (0..<c.layerCount).map { _ in LayerActivations(c, tokens: T, quantizes: quantizes, in: arena) }
       gradients = GradientScratch(c, tokens: T, in: arena)
     case .inference:
       let residual = Residual(T, c.hiddenSize, in: arena)
@@ -83,6 +92,18 @@ public final class Workspace {
     finalRstd = Tensor(rows: 1, columns: T, in: arena)
     logits = Tensor(rows: head.chunk, columns: c.vocabularySize, in: arena)
     tile = Tensor(rows: attention.scratchRows, columns: attention.scratchColumns, in: arena)
+  }
+}
+
+extension Workspace {
+  /// What the weights of a unit are multiplied with between `willUse(unit:_:)` and the next one.
+  public func uses(of unit: Int, _ direction: PassDirection) -> WeightUses {
+    // The head's product runs in both directions at once, a tied one with the matrix of unit 0.
+    guard (1...layers.count).contains(unit) else { return .all }
+    switch direction {
+    case .forward: return .forward
+    case .backward: return recomputes && unit < layers.count ? .all : .inputGradient
+    }
   }
 }
 

@@ -16,7 +16,7 @@ struct DirectionalDerivativeTests {
     let ids = randomTokens(B * S, vocabulary: c.vocabularySize, seed: 8)
     space.fill(ids, targets: nextTokens(ids, length: S))
     let scored = Double(B * (S - 1))
-    DecoderModel.lossAndGradients(w, g, space, scale: Float(1 / scored)) { _ in }
+    DecoderModel.lossAndGradients(w, g, space, scale: Float(1 / scored))
 
     var worst = (error: 0.0, name: "")
     for (unit, spec) in w.layout.all {

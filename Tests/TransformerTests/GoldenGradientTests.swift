@@ -28,9 +28,7 @@ struct GoldenGradientTests {
     #expect(logitError <= 1e-4)
 
     gradients.poison()
-    var completed: [Int] = []
-    DecoderModel.lossAndGradients(parameters, gradients, space, scale: 1 / 94) { completed.append($0) }
-    #expect(completed == Array(parameters.units.indices.reversed()))
+    DecoderModel.lossAndGradients(parameters, gradients, space, scale: 1 / 94)
     let loss = space.lossSum / 94, expectedLoss = Double(try golden.read("loss")[0])
     #expect(abs(loss - expectedLoss) <= 1e-5)
 

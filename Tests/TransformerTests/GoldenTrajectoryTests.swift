@@ -42,7 +42,7 @@ struct GoldenTrajectoryTests {
 
     for step in 1...10 {
       fill(step - 1)
-      DecoderModel.lossAndGradients(w, g, space, scale: 1 / 252) { _ in }
+      DecoderModel.lossAndGradients(w, g, space, scale: 1 / 252)
       let loss = space.lossSum / 252
       #expect(abs(loss - run.loss[step - 1]) <= 1e-4, "step \(step)")
 

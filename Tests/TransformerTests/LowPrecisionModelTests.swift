@@ -36,7 +36,7 @@ import Transformer
         linear.place(step: step)
         for unit in w.units.indices { linear.prepare(unit: unit, of: w) { _ in nil } }
         g.poison()
-        DecoderModel.lossAndGradients(w, g, space, scale: 1 / Float(scored)) { _ in }
+        DecoderModel.lossAndGradients(w, g, space, scale: 1 / Float(scored))
         for (unit, gradient) in zip(w.units, g.units) {
           unit.flat.fill(zip(unit.flat.floats(), gradient.flat.floats()).map { $0 - rate * $1 })
         }
@@ -124,7 +124,7 @@ import Transformer
   /// Tokens see what is before them only: the first 512 of 4096 are a text of their own.
   @Test func aLongContextBeginsLikeAShortOne() throws {
     let whole = try Setup(long(), sequences: 1, length: 4096) { _ in }
-    DecoderModel.lossAndGradients(whole.w, whole.g, whole.space, scale: 1 / 4095) { _ in }
+    DecoderModel.lossAndGradients(whole.w, whole.g, whole.space, scale: 1 / 4095)
     #expect(whole.g.allValues.allSatisfy { $0.isFinite })
     let c = try long().configuration()
     let window = try Workspace(c, sequences: 1, length: 512, purpose: .training, in: whole.arena)
