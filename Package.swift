@@ -47,7 +47,7 @@ let package = Package(
 
     // 4  What moves, is stored, is read.
     stratum("Quantization", on: ["Formats", "Tensors"]),
-    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims"]),
+    stratum("Communication", on: ["Tensors", "Kernels", "CKernels", "CMPIShims", "CXXHash", "CZstd"]),
     stratum("Checkpoints", on: ["Formats", "Tensors", "CZstd", "CXXHash"]),
     stratum("Text", on: ["Tensors", "CPCRE2", "CXXHash"]),
 

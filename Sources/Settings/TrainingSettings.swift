@@ -22,6 +22,7 @@ public struct TrainingSettings: Sendable, Hashable {
   public var precision = PrecisionSettings()
   /// Threads of a rank.
   public var threads = 1
+  public var recompute = Recomputation.none
 
   public init() {}
 
@@ -34,6 +35,14 @@ public struct TrainingSettings: Sendable, Hashable {
   }
 }
 
+/// What backward computes again instead of keeping it.
+public enum Recomputation: String, Sendable, Hashable, CaseIterable {
+  case none
+  /// Every layer's activations but its input.
+  case layers
+}
+
+extension Recomputation: NamedSetting {}
 extension LearningRateSchedule.Decay: NamedSetting {}
 
 extension TrainingSettings: SettingsSection {
@@ -58,6 +67,10 @@ extension TrainingSettings: SettingsSection {
     SettingKey("clip", \.clip, "Largest global norm of the gradient, scaled down above it; 0 is no bound."),
     SettingKey("seed", \.seed, "Seed of every random number: initial weights, order of the data, drawn formats."),
     SettingKey("threads", \.threads, "Threads of each rank; results do not depend on it."),
+    SettingKey("recompute", \.recompute, """
+      Activations that backward computes again: layers keeps only each layer's input and costs one more forward pass; results \
+      are the same to the bit.
+      """),
     SettingKey("precision", \.precision, "What the matrix products of linear layers run in."),
   ]
 }

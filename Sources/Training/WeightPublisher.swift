@@ -5,61 +5,141 @@ import Quantization
 import Tensors
 import Transformer
 
-/// From the owners' masters to the weights every rank computes with.
+/// From the owners' masters to the weights every rank computes with, unit by unit.
 ///
-///   publish      owners encode their rows of the quantized tensors in the wire format; codes are gathered, and fp32 rows
-///                of everything else. Wire format: the anchor (path via_anchor, 8.25 bit a weight, one gather for all
-///                formats), or the format of the pass itself (path direct).
-///   materialize  codes -> (slice ->) fp32 weights in the format of the pass, and the operands of low-precision layers,
-///                packed from the very codes
+///   begin   lists what a pass will need and starts to gather the first units
+///   use     waits for one unit, starts the next, and makes its weights those of a format, packed for low precision
+///   poll    lets what is in flight progress while the pass computes
 ///
-/// Encoding rows and gathering codes is, to the byte, gathering rows and encoding them: no block crosses a row.
+/// What travels is the matter of `WeightWire`. Codes travel in the wire format: the anchor (path via_anchor, one gather for
+/// all formats), or the format of the pass itself (path direct). Where every rank keeps all weights, a unit is gathered once
+/// after an update; where layers share memory, before every use.
+///
+/// Every rank makes the same calls of `begin` and `use` in the same order, with or without a lane to compute.
 final class WeightPublisher {
   let parameters: Parameters
   let linear: LinearOperators
   let path: ForwardPath
   let scaleRule: ScaleRule
+  let wire: WeightWire
+  let sharing: UnitSharing
+  /// Differences are taken to it, and every rank has it; nil on other wires.
+  let replica: Replica?
 
-  /// Memory through which units travel, shared with the reduction of gradients.
-  let staging: ShardStaging
-
+  let units: [UnitTensors]
   private let state: ShardedState
-  let gather: ShardGather
+  private let communicator: Communicator
+  private let gathers: [PayloadGather]
   private let slices: [MXFormat: CompiledSlice]
-  private let units: [PublishedUnit]
-  /// What the codes in slot i hold now, and what the weights hold.
-  private var published: [MXFormat?]
-  private var materialized: MXFormat?
-  /// Whether the operands were packed with those weights: for a step, and not for a validation.
-  private var isPacked = false
-  /// Whether the layers without codes have packed the weights as they are now.
-  private var isDensePrepared = false
-  private var sliced: (codes: HostBufferBox, scales: HostBufferBox)
+  private let history: CodeHistory?
+  /// Which place in memory a unit has, and what it holds now.
+  private let places: [Int]
+  private let sharesPlace: [Bool]
+  private var held: [Held]
+  private let slots: [[CodeSlot]]
+  private let sliced: CodeSlot
 
-  /// - Parameter slots: formats whose codes must be there together (more than one only where lanes differ).
+  /// The units that the pass in progress still has to gather, in the order of use.
+  private var jobs: [(use: Int, unit: Int)] = []
+  private var done = 0, started = 0
+  private var usesSeen = 0
+  private var wanted: [MXFormat] = []
+  private var jobFormats: [[MXFormat]]
+  private var jobIsDense: [Bool]
+  private var simulated: [Int]
+  /// Whether differences of codes have been made for the masters as they are.
+  private var isHistoryPrepared = false
+  /// Units whose replica does not have the last update yet.
+  private var isReplicaStale: [Bool]
+  /// False until all ranks have had the masters as a whole.
+  private var isReplicaSet = false
+  /// Takes part in the comparison of ranks while weights pass through.
+  var passingDigest: WeightDigest?
+
+  /// What a place in memory holds.
+  private struct Held {
+    var unit = -1
+    /// The dense tensors are there.
+    var isDense = false
+    /// Formats of the codes in the slots.
+    var formats: [MXFormat?]
+    /// The format of the values of the quantized tensors.
+    var values: MXFormat?
+    /// What is packed of these values.
+    var packed: WeightUses = []
+
+    mutating func clear() {
+      unit = -1
+      isDense = false
+      values = nil
+      packed = []
+      for index in formats.indices { formats[index] = nil }
+    }
+  }
+
+  /// - Parameters:
+  ///   - slots: formats whose codes must be there together (more than one only where lanes differ).
+  ///   - depth: gathers in flight at most.
   init(
-    _ parameters: Parameters, _ linear: LinearOperators, _ state: ShardedState, plan: QuantizationPlan, path: ForwardPath, scaleRule: ScaleRule,
-    slots: Int, communicator: Communicator, in arena: Arena, staging stagingArena: Arena
-  ) {
-    let (rank, ranks) = (communicator.rank, communicator.size)
+    _ parameters: Parameters, _ linear: LinearOperators, _ state: ShardedState, plan: QuantizationPlan, path: ForwardPath,
+    scaleRule: ScaleRule, wire: WeightWire, sharing: UnitSharing, slots slotCount: Int, depth: Int,
+    communicator: Communicator, in arena: Arena, transit: Arena
+  ) throws(CommunicationError) {
     self.parameters = parameters
     self.linear = linear
     self.state = state
     self.path = path
     self.scaleRule = scaleRule
-    units = state.units.enumerated().map { index, shard in
-      PublishedUnit(shard, parameters.units[index], plan: plan, slots: slots, rank: rank, ranks: ranks, in: arena)
+    self.wire = wire
+    self.sharing = sharing
+    self.communicator = communicator
+    let (rank, ranks) = (communicator.rank, communicator.size)
+    let units = state.units.enumerated().map { index, shard in
+      UnitTensors(shard, parameters.units[index], plan: plan, rank: rank, ranks: ranks)
     }
-    staging = ShardStaging(
-      for: state.units.map(\.shards) + units.flatMap { [$0.packedShards, $0.denseShards] }, in: stagingArena)
-    gather = ShardGather(communicator, staging: staging)
+    self.units = units
     slices = Self.slices(of: path)
-    published = Array(repeating: nil, count: slots)
+
+    let places = Self.places(units.count, sharing, isTied: parameters.configuration.tiedHead)
+    self.places = places
+    sharesPlace = places.map { place in places.count { $0 == place } > 1 }
+    slots = (0...(places.max() ?? 0)).map { place in
+      let sharers = units.indices.filter { places[$0] == place }.map { units[$0] }
+      let codes = sharers.map(\.packedShards.elementCount).max() ?? 0
+      let scales = sharers.map(\.packedShards.scaleCount).max() ?? 0
+      return (0..<(codes == 0 ? 0 : slotCount)).map { _ in
+        (HostBufferBox(codes, in: arena), HostBufferBox(scales, in: arena))
+      }
+    }
+    held = slots.map { Held(formats: Array(repeating: nil, count: $0.count)) }
+    simulated = Array(repeating: -1, count: slots.count)
     // A whole unit is sliced at once: neighbours that are one product must lie together.
     sliced = (
       HostBufferBox(units.map(\.packedShards.elementCount).max() ?? 0, in: arena),
       HostBufferBox(units.map(\.packedShards.scaleCount).max() ?? 0, in: arena)
     )
+    replica = wire == .delta ? Replica(state.units.map(\.shards), in: arena) : nil
+    history = wire == .codeDelta ? CodeHistory(units, communicator, in: arena) : nil
+    isReplicaStale = Array(repeating: true, count: units.count)
+
+    // Checkpoints gather whole rows in fp32 on the same way.
+    let capacity = units.map { unit in
+      let codes = (0..<ranks).reduce(0) { $0 + unit.codeBytes(ofRank: $1) + (wire == .codeDelta ? CodeDelta.headerCount : 0) }
+      return max(4 * unit.shards.elementCount, slotCount * codes + 4 * unit.denseShards.elementCount)
+    }.max() ?? 0
+    var gathers: [PayloadGather] = []
+    for _ in 0..<max(1, depth) { gathers.append(try PayloadGather(communicator, capacity: capacity, in: transit)) }
+    self.gathers = gathers
+    jobFormats = gathers.map { _ in [] }
+    jobIsDense = gathers.map { _ in false }
+  }
+
+  /// One place a unit, or the places of ``UnitSharing/layers``.
+  private static func places(_ count: Int, _ sharing: UnitSharing, isTied: Bool) -> [Int] {
+    switch sharing {
+    case .everyUnit: Array(0..<count)
+    case .layers: (0..<count).map { $0 == 0 ? 0 : $0 < count - 1 ? 1 : isTied ? 2 : 0 }
+    }
   }
 
   /// Every slice of the anchor, compiled once: a step builds none.
@@ -80,214 +160,325 @@ final class WeightPublisher {
     }
   }
 
-  /// After an update: dense rows are gathered now, codes when they are asked for.
-  func mastersChanged() throws {
-    for index in published.indices { published[index] = nil }
-    materialized = nil
-    isPacked = false
-    isDensePrepared = false
-    for unit in units { try unit.gatherDense(with: gather) }
+  // MARK: What is known
+
+  /// After an update.
+  func mastersChanged() {
+    valuesChanged()
+    isHistoryPrepared = false
+    for unit in isReplicaStale.indices { isReplicaStale[unit] = true }
   }
 
-  /// Packs the weights of the layers that have no codes, if they changed.
-  func prepareDense() {
-    if isDensePrepared { return }
-    for (index, unit) in units.enumerated() where unit.quantized.isEmpty {
-      linear.prepare(unit: index, of: parameters) { _ in nil }
-    }
-    isDensePrepared = true
+  /// After somebody has written into the weights: they have to come again.
+  func valuesChanged() {
+    precondition(done == jobs.count, "weights change while \(jobs.count - done) units are being gathered")
+    for place in held.indices { held[place].clear() }
   }
 
-  /// Gathers the codes from which `format` can be materialized. Collective: every rank asks for the same.
-  func publish(_ format: MXFormat) throws { try publishCodes(wireFormat(of: format)) }
-
-  /// Gathers the codes of `wire` itself, whatever the path: what an anchor file will hold.
-  func publishCodes(_ wire: MXFormat) throws {
-    if published.contains(wire) { return }
-    let slot = published.firstIndex(of: nil) ?? published.count - 1
-    for unit in units where !unit.quantized.isEmpty {
-      try unit.gatherCodes(slot: slot, format: wire, rule: scaleRule, with: gather)
-    }
-    published[slot] = wire
+  /// The masters are not those that ranks have seen, as after loading: the next weights travel as a whole.
+  func mastersReplaced() {
+    mastersChanged()
+    isReplicaSet = false
+    history?.forget()
   }
 
-  /// Makes the weights those of `format`; nothing to do where they are already, or where nothing is quantized.
+  /// The replica has been read from a checkpoint, and has every update.
+  func replicaRestored() {
+    isReplicaSet = true
+    for unit in isReplicaStale.indices { isReplicaStale[unit] = false }
+  }
+
+  // MARK: A pass
+
+  /// Begins a pass whose lanes need `formats`; nil is fp32. Collective.
   ///
-  /// - Parameter packs: whether low-precision layers pack them, too. A validation runs in fp32, and stands between two
-  ///   steps: rotations that are drawn for every step would be those of the step before.
-  func materialize(_ format: MXFormat, packs: Bool = true) {
-    if materialized == format && (isPacked || !packs) { return }
-    let wire = wireFormat(of: format)
-    guard let slot = published.firstIndex(of: wire) else { preconditionFailure("\(format.name) was not published") }
-    let slice = wire == format ? nil : slices[format]
-    precondition(wire == format || slice != nil, "\(format.name) cannot be cut from \(wire.name)")
-    for (index, unit) in units.enumerated() where !unit.quantized.isEmpty {
-      unit.materialize(format, slot: slot, slice: slice, codes: sliced.codes, scales: sliced.scales)
-      guard packs else { continue }
-      linear.prepare(unit: index, of: parameters) { tensor in
-        unit.codes(ofTensor: tensor, format, slot: slice == nil ? slot : nil, sliced.codes, sliced.scales)
+  /// - Parameter training: with a backward, in which layers are used a second time.
+  func begin(_ formats: some Sequence<MXFormat?>, training: Bool) throws {
+    precondition(done == jobs.count, "a pass begins while the one before is under way")
+    wanted.removeAll(keepingCapacity: true)
+    for case let format? in formats where !wanted.contains(wireFormat(of: format)) {
+      wanted.append(wireFormat(of: format))
+    }
+    try list(training: training)
+    if let history, !jobs.isEmpty, !isHistoryPrepared, let format = wanted.first {
+      try history.prepare(format, scaleRule)
+      isHistoryPrepared = true
+    }
+    try startMore()
+  }
+
+  /// The units that are not there when their turn comes.
+  private func list(training: Bool) throws {
+    jobs.removeAll(keepingCapacity: true)
+    (done, started, usesSeen) = (0, 0, 0)
+    for place in held.indices { simulated[place] = held[place].unit }
+    let last = units.count - 1
+    for use in 0..<(training ? 2 * units.count - 2 : units.count) {
+      let unit = use <= last ? use : 2 * last - use, place = places[unit]
+      if simulated[place] != unit || !isComplete(unit) && !jobs.contains(where: { $0.unit == unit }) {
+        simulated[place] = unit
+        if wire != .delta || isReplicaStale[unit] { jobs.append((use, unit)) }
       }
     }
-    materialized = format
-    isPacked = packs
   }
 
-  /// Codes of one quantized tensor as gathered, for the anchor.
-  func forEachQuantizedTensor(
-    in wire: MXFormat, _ body: (_ spec: ParameterSpec, _ codes: Span<UInt8>, _ scales: Span<UInt8>) throws -> Void
-  ) throws {
-    guard let slot = published.firstIndex(of: wire) else { preconditionFailure("\(wire.name) was not published") }
-    for unit in units { try unit.forEachTensor(slot: slot, body) }
-  }
-}
-
-/// A buffer that a class can own and lend.
-final class HostBufferBox {
-  var bytes: HostBuffer<UInt8>
-  init(_ count: Int, in arena: Arena) { bytes = HostBuffer(count: count, in: arena) }
-}
-
-/// One unit's share of the publisher: which of its tensors travel as codes, and where they lie.
-private final class PublishedUnit {
-  struct Quantized {
-    let spec: ParameterSpec
-    /// First code and first scale in the unit's planes.
-    let codeOffset: Int, scaleOffset: Int
+  /// Whether a unit that is in its place has all that the pass wants.
+  private func isComplete(_ unit: Int) -> Bool {
+    let held = held[places[unit]]
+    return held.unit == unit && held.isDense
+      && (units[unit].quantized.isEmpty || wanted.allSatisfy { held.formats.contains($0) })
   }
 
-  let quantized: [Quantized]
-  /// For every tensor of the unit, which of `quantized` it is.
-  private let places: [Int?]
-  let packedShards: RowShards
-  let denseShards: RowShards
+  /// Makes the weights of a unit those of `format` (nil: fp32), as the next in the order of the pass.
+  ///
+  /// - Parameter uses: what low-precision layers pack them for; nothing in a validation, which runs in fp32.
+  func use(_ unit: Int, as format: MXFormat?, for uses: WeightUses) throws {
+    try bring(unit)
+    materialize(unit, format, uses)
+  }
 
-  private let shard: UnitShard
-  private let weights: UnitParameters
-  private let dense: [ParameterSpec]
-  /// (run in the unit's shard, the same rows in the packed or the dense shard)
-  private let packedRuns: [(unit: RowShards.Run, own: RowShards.Run)]
-  private let denseRuns: [(unit: RowShards.Run, own: RowShards.Run)]
-  private let slots: [(codes: HostBufferBox, scales: HostBufferBox)]
-  private let ownCodes: HostBufferBox, ownScales: HostBufferBox
-  private var denseOwn: Tensor, denseFull: Tensor
+  /// The same for a rank that has nothing to compute.
+  func bring(_ unit: Int) throws {
+    if done < jobs.count, jobs[done].use == usesSeen {
+      precondition(jobs[done].unit == unit, "unit \(unit) is used where \(jobs[done].unit) was announced")
+      try finishJob()
+      try startMore()
+    }
+    usesSeen += 1
+    if wire == .delta { derive(unit) }
+    precondition(held[places[unit]].unit == unit, "unit \(unit) is used before it was gathered")
+  }
 
-  init(
-    _ shard: UnitShard, _ weights: UnitParameters, plan: QuantizationPlan, slots slotCount: Int, rank: Int, ranks: Int,
-    in arena: Arena
-  ) {
-    self.shard = shard
-    self.weights = weights
-    let parameters = shard.layout.parameters
-    let packed = parameters.filter { plan.isQuantized($0.name) }
-    places = parameters.map { spec in packed.firstIndex { $0.name == spec.name } }
-    dense = parameters.filter { !plan.isQuantized($0.name) }
-    packedShards = RowShards(packed.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: ranks)
-    denseShards = RowShards(dense.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: ranks)
-    packedRuns = Self.pair(
-      shard.runs.filter { plan.isQuantized(parameters[$0.matrix].name) }, packedShards.runs(ofRank: rank))
-    denseRuns = Self.pair(
-      shard.runs.filter { !plan.isQuantized(parameters[$0.matrix].name) }, denseShards.runs(ofRank: rank))
-    var code = 0, scale = 0
-    quantized = packed.map { spec in
-      defer {
-        code += spec.count
-        scale += spec.rows * PackedTensor.blockCount(spec.columns)
+  func poll() throws(CommunicationError) {
+    for job in done..<started { try gathers[job % gathers.count].poll() }
+  }
+
+  // MARK: Gathering
+
+  private func startMore() throws {
+    while started < jobs.count && started - done < gathers.count {
+      try startJob(started)
+      started += 1
+    }
+  }
+
+  private func startJob(_ job: Int) throws {
+    let index = jobs[job].unit, unit = units[index], buffer = job % gathers.count
+    let held = held[places[index]], isFresh = held.unit != index || sharesPlace[index]
+    jobFormats[buffer].removeAll(keepingCapacity: true)
+    if !unit.quantized.isEmpty {
+      for format in wanted where isFresh || !held.formats.contains(format) { jobFormats[buffer].append(format) }
+    }
+    jobIsDense[buffer] = isFresh || !held.isDense
+    let formats = jobFormats[buffer].count, isDense = jobIsDense[buffer]
+    try gathers[buffer].start { rank in
+      byteCount(index, ofRank: rank, formats: formats, isDense: isDense)
+    } fill: { message in
+      unsafe fill(message, index, jobFormats[buffer], isDense: isDense)
+    }
+  }
+
+  private func byteCount(_ index: Int, ofRank rank: Int, formats: Int, isDense: Bool) -> Int {
+    let unit = units[index], dense = isDense ? unit.denseBytes(ofRank: rank) : 0
+    switch wire {
+    case .codes: return formats * unit.codeBytes(ofRank: rank) + dense
+    case .codeDelta: return (formats > 0 ? history!.byteCount(index, ofRank: rank) : 0) + dense
+    case .fp32: return 4 * unit.shards.elementCount(ofRank: rank)
+    case .bf16: return 2 * unit.shards.elementCount(ofRank: rank)
+    case .delta:
+      return isReplicaSet ? replica!.byteCount(unit.shards, ofRank: rank) : 4 * unit.shards.elementCount(ofRank: rank)
+    }
+  }
+
+  /// Writes this rank's message.
+  private func fill(_ message: UnsafeMutableRawPointer, _ index: Int, _ formats: [MXFormat], isDense: Bool) {
+    let unit = units[index], rank = communicator.rank, count = unit.shards.elementCount(ofRank: rank)
+    switch wire {
+    case .codes:
+      var offset = 0
+      for format in formats {
+        unsafe unit.encode(format, scaleRule, to: (message + offset).assumingMemoryBound(to: UInt8.self))
+        offset += unit.codeBytes(ofRank: rank)
       }
-      return Quantized(spec: spec, codeOffset: code, scaleOffset: scale)
+      if isDense { unsafe unit.copyDense(to: message + offset) }
+    case .codeDelta:
+      if !formats.isEmpty { unsafe history!.copyMessage(index, to: message) }
+      let offset = formats.isEmpty ? 0 : history!.byteCount(index, ofRank: rank)
+      if isDense { unsafe unit.copyDense(to: message + offset) }
+    case .fp32:
+      unsafe message.copyMemory(from: unit.master, byteCount: 4 * count)
+    case .bf16:
+      unsafe WireBF16.pack(unit.master, count: count, to: message)
+    case .delta:
+      guard isReplicaSet else { return unsafe message.copyMemory(from: unit.master, byteCount: 4 * count) }
+      unsafe replica!.encode(index, unit.master, unit.runs, to: message)
     }
-    let (codeCount, scaleCount) = (packedShards.elementCount, packedShards.scaleCount)
-    slots = (0..<(packed.isEmpty ? 0 : slotCount)).map { _ in
-      (HostBufferBox(codeCount, in: arena), HostBufferBox(scaleCount, in: arena))
-    }
-    ownCodes = HostBufferBox(packedShards.elementCount(ofRank: rank), in: arena)
-    ownScales = HostBufferBox(packedShards.scaleCount(ofRank: rank), in: arena)
-    // A unit without codes is gathered straight into the weights.
-    let mixed = !packed.isEmpty
-    denseOwn = Tensor(rows: 1, columns: mixed ? denseShards.elementCount(ofRank: rank) : 0, in: arena)
-    denseFull = Tensor(rows: 1, columns: mixed ? denseShards.elementCount : 0, in: arena)
   }
 
-  private static func pair(
-    _ unit: [RowShards.Run], _ own: [RowShards.Run]
-  ) -> [(unit: RowShards.Run, own: RowShards.Run)] {
-    precondition(unit.map(\.rows) == own.map(\.rows), "runs of a unit and of its part differ")
-    return Array(zip(unit, own))
+  private func finishJob() throws {
+    let buffer = done % gathers.count, index = jobs[done].unit, unit = units[index], place = places[index]
+    let isDense = jobIsDense[buffer]
+    if held[place].unit != index { held[place].clear() }
+    held[place].unit = index
+    held[place].packed = []
+    if wire.carriesCodes { reserveSlots(for: jobFormats[buffer], at: place) } else { held[place].values = nil }
+    try gathers[buffer].finish { rank, message, _ in
+      var offset = 0
+      switch wire {
+      case .codes:
+        for format in jobFormats[buffer] {
+          unsafe unit.place(codes: message + offset, ofRank: rank, into: slot(of: format, at: place))
+          offset += unit.codeBytes(ofRank: rank)
+        }
+        if isDense { unsafe unit.place(dense: message + offset, ofRank: rank) }
+      case .codeDelta:
+        if let format = jobFormats[buffer].first {
+          unsafe try history!.apply(message, ofRank: rank, unit: index, to: slot(of: format, at: place))
+          offset = history!.byteCount(index, ofRank: rank)
+        }
+        if isDense { unsafe unit.place(dense: message + offset, ofRank: rank) }
+      case .fp32:
+        unsafe unit.shards.copyShard(
+          ofRank: rank, .elements(size: 4), fromShard: message, toFull: UnsafeMutableRawPointer(unit.whole))
+      case .bf16:
+        for run in unit.shards.runs(ofRank: rank) {
+          unsafe WireBF16.unpack(message + 2 * run.shardOffset, count: run.elementCount, into: unit.whole + run.fullOffset)
+        }
+      case .delta:
+        if isReplicaSet {
+          unsafe replica!.add(message, to: index, unit.shards.runs(ofRank: rank))
+        } else {
+          unsafe unit.shards.copyShard(
+            ofRank: rank, .elements(size: 4), fromShard: message,
+            toFull: UnsafeMutableRawPointer(replica!.units[index].unsafeMutableAddress()))
+        }
+      }
+    }
+    finish(index, buffer)
+    done += 1
+    passingDigest?.absorb(self, index)
   }
 
-  func gatherDense(with gather: ShardGather) throws {
-    if quantized.isEmpty {
-      try gather.gatherRows(shard.master, of: shard.shards, into: &weights.flat)
+  /// What every rank does once the rows of a unit are there.
+  private func finish(_ index: Int, _ buffer: Int) {
+    let unit = units[index], place = places[index]
+    switch wire {
+    case .codes, .codeDelta: break
+    case .fp32, .bf16:
+      reserveSlots(for: jobFormats[buffer], at: place)
+      for format in jobFormats[buffer] {
+        unsafe unit.encode(whole: unit.whole, format, scaleRule, into: slot(of: format, at: place))
+      }
+    case .delta:
+      isReplicaStale[index] = false
+      if !isReplicaStale.contains(true) { isReplicaSet = true }
+      held[place].clear()
       return
     }
-    for (unit, own) in denseRuns {
-      var target = denseOwn.region(own.shardOffset, rows: 1, columns: own.elementCount)
-      target.copy(from: shard.master.region(unit.shardOffset, rows: 1, columns: unit.elementCount))
+    held[place].isDense = true
+  }
+
+  /// Takes a unit's weights from the replica, as far as they are not there.
+  private func derive(_ index: Int) {
+    let unit = units[index], place = places[index]
+    if held[place].unit != index { held[place].clear() }
+    held[place].unit = index
+    if !held[place].isDense {
+      unsafe unit.copyDense(whole: replica!.units[index].unsafeAddress())
+      held[place].isDense = true
     }
-    try gather.gatherRows(denseOwn, of: denseShards, into: &denseFull)
-    var offset = 0
-    for spec in dense {
-      var target = weights.flat.region(spec.offset, rows: 1, columns: spec.count)
-      target.copy(from: denseFull.region(offset, rows: 1, columns: spec.count))
-      offset += spec.count
+    guard !unit.quantized.isEmpty else { return }
+    for format in wanted where !held[place].formats.contains(format) {
+      reserveSlot(for: format, at: place)
+      unsafe unit.encode(
+        whole: replica!.units[index].unsafeAddress(), format, scaleRule, into: slot(of: format, at: place))
     }
   }
 
-  func gatherCodes(slot: Int, format: MXFormat, rule: ScaleRule, with gather: ShardGather) throws {
-    for (unit, own) in packedRuns {
-      unsafe BlockCodec.quantizeRows(
-        rows: own.rows.count, columns: own.columns, from: shard.master.unsafeAddress() + unit.shardOffset,
-        codes: ownCodes.bytes.unsafeMutableAddress() + own.shardOffset,
-        scales: ownScales.bytes.unsafeMutableAddress() + own.shardScaleOffset, format: format, rule: rule)
-    }
-    try gather.gatherPacked(
-      codes: ownCodes.bytes, scales: ownScales.bytes, of: packedShards, intoCodes: &slots[slot].codes.bytes,
-      scales: &slots[slot].scales.bytes)
+  private func reserveSlots(for formats: [MXFormat], at place: Int) {
+    for format in formats { reserveSlot(for: format, at: place) }
   }
 
-  func materialize(
-    _ format: MXFormat, slot: Int, slice: CompiledSlice?, codes scratch: HostBufferBox, scales scratchScales: HostBufferBox
-  ) {
-    for tensor in quantized {
-      let spec = tensor.spec
-      let codes = unsafe slots[slot].codes.bytes.unsafeAddress() + tensor.codeOffset
-      let scales = unsafe slots[slot].scales.bytes.unsafeAddress() + tensor.scaleOffset
-      let target = unsafe weights.flat.unsafeMutableAddress() + spec.offset
-      guard let slice else {
-        unsafe BlockCodec.dequantizeRows(
-          rows: spec.rows, columns: spec.columns, codes: codes, scales: scales, to: target, format: format)
-        continue
+  /// Gives a format the first slot that is free, or holds what the pass does not want.
+  private func reserveSlot(for format: MXFormat, at place: Int) {
+    if held[place].formats.contains(format) { return }
+    let free = held[place].formats.firstIndex { $0.map { !wanted.contains($0) } ?? true }
+    guard let free else { preconditionFailure("no room for the codes of \(format.name)") }
+    held[place].formats[free] = format
+  }
+
+  private func slot(of format: MXFormat, at place: Int) -> CodeSlot {
+    guard let index = held[place].formats.firstIndex(of: format) else {
+      preconditionFailure("\(format.name) was not published")
+    }
+    return slots[place][index]
+  }
+
+  // MARK: Values
+
+  private func materialize(_ index: Int, _ format: MXFormat?, _ uses: WeightUses) {
+    let unit = units[index], place = places[index]
+    guard let format, !unit.quantized.isEmpty else {
+      if !held[place].packed.isSuperset(of: uses) {
+        linear.prepare(unit: index, of: parameters, for: uses) { _ in nil }
+        held[place].packed = uses
       }
-      let slicedCodes = unsafe scratch.bytes.unsafeMutableAddress() + tensor.codeOffset
-      let slicedScales = unsafe scratchScales.bytes.unsafeMutableAddress() + tensor.scaleOffset
-      unsafe BlockCodec.sliceRows(
-        rows: spec.rows, columns: spec.columns, codes: codes, scales: scales, toCodes: slicedCodes,
-        toScales: slicedScales, slice: slice)
-      unsafe BlockCodec.dequantizeRows(
-        rows: spec.rows, columns: spec.columns, codes: slicedCodes, scales: slicedScales, to: target, format: format)
+      return
+    }
+    let isPacked = held[place].values == format && held[place].packed.isSuperset(of: uses)
+    if held[place].values == format && isPacked { return }
+    let wire = wireFormat(of: format), slot = slot(of: wire, at: place)
+    let slice = wire == format ? nil : slices[format]
+    precondition(wire == format || slice != nil, "\(format.name) cannot be cut from \(wire.name)")
+    // Cut codes lie in memory that all units use: what is packed from them is cut anew.
+    if held[place].values != format || slice != nil {
+      unit.materialize(format, from: slot, slice: slice, scratch: sliced)
+      if held[place].values != format { held[place].packed = [] }
+      held[place].values = format
+    }
+    if uses.isEmpty { return }
+    linear.prepare(unit: index, of: parameters, for: uses) { tensor in
+      unit.codes(ofTensor: tensor, format, in: slice == nil ? slot : sliced)
+    }
+    held[place].packed = uses
+  }
+
+  /// Codes of the quantized tensors of a unit in use, in the wire format.
+  func forEachTensor(
+    ofUnit index: Int, in wire: MXFormat, _ body: (ParameterSpec, Span<UInt8>, Span<UInt8>) throws -> Void
+  ) throws {
+    if units[index].quantized.isEmpty { return }
+    try units[index].forEachTensor(in: slot(of: wire, at: places[index]), body)
+  }
+
+  // MARK: Rows
+
+  /// Gathers fp32 rows of a unit, between passes: `shard` is this rank's, `full` receives the unit. Collective.
+  func gatherRows(_ shard: borrowing Tensor, ofUnit index: Int, into full: inout Tensor) throws {
+    precondition(done == jobs.count, "rows are gathered while a pass is under way")
+    let shards = units[index].shards, count = shards.elementCount(ofRank: communicator.rank)
+    let source = unsafe shard.unsafeAddress(), target = unsafe UnsafeMutableRawPointer(full.unsafeMutableAddress())
+    try gathers[0].start { 4 * shards.elementCount(ofRank: $0) } fill: { message in
+      unsafe message.copyMemory(from: source, byteCount: 4 * count)
+    }
+    try gathers[0].finish { rank, message, _ in
+      unsafe shards.copyShard(ofRank: rank, .elements(size: 4), fromShard: message, toFull: target)
     }
   }
 
-  /// Codes of one tensor of the unit as `materialize` left them; nil where it has none.
-  ///
-  /// - Parameter slot: where they lie as gathered; nil means in the scratch of slices.
-  func codes(
-    ofTensor index: Int, _ format: MXFormat, slot: Int?, _ scratch: HostBufferBox, _ scratchScales: HostBufferBox
-  ) -> WeightCodes? {
-    guard let place = places[index] else { return nil }
-    let codes = slot.map { slots[$0].codes } ?? scratch, scales = slot.map { slots[$0].scales } ?? scratchScales
-    return unsafe WeightCodes(
-      format: format, codes: codes.bytes.unsafeAddress() + quantized[place].codeOffset,
-      scales: scales.bytes.unsafeAddress() + quantized[place].scaleOffset)
-  }
-
-  func forEachTensor(
-    slot: Int, _ body: (ParameterSpec, Span<UInt8>, Span<UInt8>) throws -> Void
-  ) throws {
-    for tensor in quantized {
-      let scaleCount = tensor.spec.rows * PackedTensor.blockCount(tensor.spec.columns)
-      let codes = slots[slot].codes.bytes.region(tensor.codeOffset..<tensor.codeOffset + tensor.spec.count)
-      let scales = slots[slot].scales.bytes.region(tensor.scaleOffset..<tensor.scaleOffset + scaleCount)
-      try body(tensor.spec, codes.span, scales.span)
+  /// What of a unit all ranks must hold alike: codes, dense tensors, the replica.
+  func forEachCommonPart(ofUnit index: Int, _ body: (RawSpan) -> Void) {
+    let unit = units[index], place = places[index]
+    if let replica { body(replica.units[index].span.bytes) }
+    guard held[place].unit == index else { return }
+    if held[place].isDense {
+      for spec in unit.dense {
+        body(parameters.units[index].flat.region(spec.offset, rows: 1, columns: spec.count).span.bytes)
+      }
+    }
+    for (number, format) in held[place].formats.enumerated() where format != nil {
+      body(slots[place][number].codes.bytes.region(0..<unit.packedShards.elementCount).span.bytes)
+      body(slots[place][number].scales.bytes.region(0..<unit.packedShards.scaleCount).span.bytes)
     }
   }
 }
