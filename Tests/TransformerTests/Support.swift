@@ -86,8 +86,13 @@ extension Parameters {
 
   /// NaN everywhere: what is overwritten shows.
   func poison() {
-    for unit in units { unit.flat.fill([Float](repeating: .nan, count: unit.layout.elementCount)) }
+    for unit in units { unit.poison() }
   }
+}
+
+extension UnitParameters {
+  /// NaN everywhere: what is read although it is gone shows.
+  func poison() { flat.fill([Float](repeating: .nan, count: layout.elementCount)) }
 }
 
 /// ‖a - b‖ / ‖b‖; NaN anywhere gives NaN, which no bound accepts.
