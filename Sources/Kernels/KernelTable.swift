@@ -15,6 +15,7 @@ package import CKernels
   package var operations: ck_operation_table { unsafe raw.pointee.operations.pointee }
   package var panels: ck_panel_table { unsafe raw.pointee.panels.pointee }
   package var matmul: ck_matmul_table { unsafe raw.pointee.matmul.pointee }
+  package var wire: ck_wire_table { unsafe raw.pointee.wire.pointee }
 
   /// Every table this processor can run, best first; the scalar reference is last.
   public static var available: [KernelTable] {

@@ -42,6 +42,13 @@ struct Sample {
     return result
   }
 
+  /// The time of one call.
+  static func one(_ work: () -> Void) -> Instant {
+    let start = Instant.now
+    work()
+    return Instant.now - start
+  }
+
   /// Measures `work` until `seconds` have passed, at least `atLeast` times, after one call that is not counted.
   static func of(seconds: Double, atLeast: Int = 5, _ work: () throws -> Void) rethrows -> Sample {
     try work()

@@ -164,12 +164,3 @@ private struct PanelWork {
     }
   }
 }
-
-extension Sample {
-  /// The time of one call.
-  fileprivate static func one(_ work: () -> Void) -> Instant {
-    let start = Instant.now
-    work()
-    return Instant.now - start
-  }
-}

@@ -13,5 +13,6 @@
 #include "ck_panels.h"
 #include "ck_table.h"
 #include "ck_team.h"
+#include "ck_wire.h"
 
 #endif

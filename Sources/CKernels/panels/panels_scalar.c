@@ -2,6 +2,7 @@
 // held to, to the bit. All arithmetic is in fp32, each operation rounded once.
 #include "../ck_strict.h"
 #include "panels_plan.h"
+#include "random_bits.h"
 
 // A block of one vector: `stride` elements from one position to the next.
 static void butterflies(int32_t block, float *y) {
@@ -61,26 +62,10 @@ static float largest_of_all(const ck_rotation *rotation, const ck_vectors *v) {
   return ck_float_of(largest >= CK_INFINITY_BITS ? CK_NAN_BITS : largest);
 }
 
-// Random numbers: 16 bits for each element, Philox4x32-10 (Salmon et al., SC 2011) as in CounterRandom of Tensors.
-static uint32_t random_bits(const uint32_t key[2], uint64_t element) {
-  const uint64_t counter = element / 8;
-  uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0}, k[2] = {key[0], key[1]};
-  for (int round = 0; round < 10; round++) {
-    const uint64_t a = c[0] * (uint64_t)0xD2511F53u, b = c[2] * (uint64_t)0xCD9E8D57u;
-    c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k[0];
-    c[1] = (uint32_t)b;
-    c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k[1];
-    c[3] = (uint32_t)a;
-    k[0] += 0x9E3779B9u;
-    k[1] += 0xBB67AE85u;
-  }
-  return (c[element % 8 / 2] >> (16 * (element % 2))) & 0xFFFF;
-}
-
 static float rounded(const ck_quantizer *quantizer, const ck_vectors *v, int64_t vector, int64_t d, float value) {
   if (quantizer->rounding == CK_NEAREST) return rintf(value);
   const int64_t offset = vector * v->vector_stride + d * v->depth_stride;
-  const uint32_t bits = random_bits(quantizer->key, quantizer->first_element + (uint64_t)offset);
+  const uint32_t bits = ck_random_bits(quantizer->key, quantizer->first_element + (uint64_t)offset);
   return floorf(value + ((float)bits + 0.5f) * 0x1p-16f);
 }
 
