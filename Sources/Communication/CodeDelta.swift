@@ -50,7 +50,7 @@ package import Tensors
     let body = unsafe message + Self.headerCount
     if let previous = unsafe previous, count > 0 {
       let bytes = unsafe difference.unsafeMutableAddress()
-      unsafe ByteDifference.subtract(codes, previous, count: count, to: bytes)
+      unsafe ByteDifference.subtract(codes, previous, count: count, into: bytes)
       // It must be smaller than the codes, or it is not used.
       let packed = unsafe ZSTD_compressCCtx(compressor, body, count - 1, bytes, count, Self.level)
       if ZSTD_isError(packed) == 0 {
@@ -77,7 +77,7 @@ package import Tensors
       let bytes = unsafe difference.unsafeMutableAddress()
       let found = unsafe ZSTD_decompressDCtx(decompressor, bytes, count, body, bodyCount)
       guard found == count else { throw damaged(rank, "differences that do not decompress to \(count) codes") }
-      unsafe ByteDifference.add(bytes, count: count, onto: codes)
+      unsafe ByteDifference.add(bytes, count: count, to: codes)
     default:
       throw damaged(rank, "layout \(layout) with \(bodyCount) bytes for \(count) codes")
     }

@@ -1,3 +1,4 @@
+import Kernels
 import Tensors
 
 /// One unit's gradients on their way to its owners, lane by lane in fp32.

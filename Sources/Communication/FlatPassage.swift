@@ -42,7 +42,7 @@ final class FlatPassage: GradientPassage {
 
   func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError) {
     guard var idle = buffers.take() else { preconditionFailure("a passage starts before it has finished") }
-    let rank = communicator.rank, rounding = job.rounding(0)
+    let rank = communicator.rank, rounding = job.rounding.first
     let contributes = rank < job.contributors
     let full = unsafe gradient.unsafeAddress()
     var packed = 0, residual = 0
@@ -60,10 +60,10 @@ final class FlatPassage: GradientPassage {
         continue
       }
       guard contributes else { continue }
-      let lost = unsafe feedback.map { unsafe $0.first[job.unit].unsafeMutableAddress() + residual }
+      let lost = unsafe feedback.map { unsafe $0.first[job.unit].values.unsafeMutableAddress() + residual }
       unsafe segments.encode(
         full, to: UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed, rounding,
-        residual: feedback?.first[job.unit].count == 0 ? nil : lost)
+        residual: feedback?.first[job.unit].values.count == 0 ? nil : lost)
       plan.sendOffsets[other] = Int64(packed)
       plan.sendCounts[other] = Int64(segments.byteCount)
       packed += segments.byteCount
@@ -83,7 +83,7 @@ final class FlatPassage: GradientPassage {
     let base = unsafe UnsafeRawPointer(arrived.receive.unsafeAddress())
     let total = unsafe sum.unsafeMutableAddress()
     for other in 0..<job.contributors where other != rank {
-      unsafe segments.add(base + Int(plan.receiveOffsets[other]), to: total, accumulate: !isEmpty)
+      unsafe segments.add(base + Int(plan.receiveOffsets[other]), to: total, accumulate: !isEmpty, widened: scratch.contribution.unsafeMutableAddress())
       isEmpty = false
     }
     unsafe segments.end(total, to: scratch.contribution.unsafeMutableAddress())

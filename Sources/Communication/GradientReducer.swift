@@ -1,3 +1,4 @@
+import Kernels
 public import Tensors
 
 /// Where reduced gradients go: the owner of the shards.
@@ -31,7 +32,8 @@ public final class GradientReducer {
     /// The lane of rank 0 in this round; ranks follow. Nil where a rank's sum covers several.
     let firstLane: Int?
     let overwrite: Bool
-    let rounding: (hop: UInt64) -> WireRounding
+    /// Of the codes of either hop.
+    let rounding: (first: WireRounding, second: WireRounding)
   }
 
   private let communicator: Communicator
@@ -113,19 +115,20 @@ public final class GradientReducer {
       return
     }
     if flying == passages.count { try finishOldest() }
-    let seed = options.seed, isStochastic = options.isStochastic, first = firstElements[unit]
-    let rank = UInt64(communicator.rank)
     let job = Job(
       unit: unit, shards: shards, contributors: contributors, firstLane: firstLane, overwrite: overwrite,
-      rounding: { hop in
-        guard isStochastic else { return WireRounding(random: nil, first: first) }
-        let place = (UInt64(step) &* 4096 &+ UInt64(number)) &* 2 &+ hop
-        return WireRounding(
-          random: CounterRandom(seed: seed, stream: 0x6772_6164_7769_7265 ^ place &* 0x1_0000 &+ rank), first: first)
-      })
+      rounding: (rounding(unit, step, number, hop: 0), rounding(unit, step, number, hop: 1)))
     try passages[(oldest + flying) % passages.count].start(&gradient, job)
     flying += 1
     if options.depth == 0 { try drain() }
+  }
+
+  /// The numbers of a message belong to the step, the hop and the sender; within it to the element.
+  private func rounding(_ unit: Int, _ step: Int, _ number: Int, hop: UInt64) -> WireRounding {
+    guard options.isStochastic else { return WireRounding(random: nil, first: firstElements[unit]) }
+    let message = (UInt64(step) &* 4096 &+ UInt64(number)) &* 2 &+ hop
+    let stream = (message &* 0x1_0000 &+ UInt64(communicator.rank)) ^ 0x6772_6164_7769_7265
+    return WireRounding(random: CounterRandom(seed: options.seed, stream: stream), first: firstElements[unit])
   }
 
   /// Moves bytes. Call it often while computing.

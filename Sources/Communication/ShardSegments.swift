@@ -40,7 +40,7 @@ struct ShardSegments {
       let source = unsafe full + run.fullOffset, target = unsafe bytes + byte
       switch values {
       case .fp32: unsafe target.copyMemory(from: source, byteCount: 4 * run.elementCount)
-      case .bf16: unsafe WireCodec.packBF16(source, count: run.elementCount, to: target)
+      case .bf16: unsafe BrainFloat.round(source, count: run.elementCount, into: target.assumingMemoryBound(to: UInt16.self))
       case .coded(let codec):
         unsafe codec.pack(
           source, count: run.elementCount, to: target, rotated: true, rounding: rounding.at(run.fullOffset),
@@ -67,18 +67,24 @@ struct ShardSegments {
     forEachRun { run, _, place in
       switch values {
       case .fp32, .bf16: unsafe (sum + place).update(from: full + run.fullOffset, count: run.elementCount)
-      case .coded: unsafe WireRotation.forward(full + run.fullOffset, count: run.elementCount, to: sum + place)
+      case .coded: unsafe WireRotation.rotate(full + run.fullOffset, count: run.elementCount, into: sum + place)
       }
     }
   }
 
-  /// Adds what another rank wrote.
-  func add(_ bytes: UnsafeRawPointer, to sum: UnsafeMutablePointer<Float>, accumulate: Bool) {
+  /// Adds what another rank wrote, or begins a sum with it.
+  ///
+  /// - Parameter widened: room for the values of the longest run, where they travel in bf16.
+  func add(
+    _ bytes: UnsafeRawPointer, to sum: UnsafeMutablePointer<Float>, accumulate: Bool, widened: UnsafeMutablePointer<Float>
+  ) {
     forEachRun { run, byte, place in
       let n = run.elementCount, source = unsafe bytes + byte, target = unsafe sum + place
       switch values {
-      case .fp32: unsafe WireCodec.addFP32(source, count: n, into: target, accumulate: accumulate)
-      case .bf16: unsafe WireCodec.unpackBF16(source, count: n, into: target, accumulate: accumulate)
+      case .fp32: unsafe Self.add(source.assumingMemoryBound(to: Float.self), n, to: target, accumulate)
+      case .bf16:
+        unsafe BrainFloat.widen(source.assumingMemoryBound(to: UInt16.self), count: n, into: widened)
+        unsafe Self.add(widened, n, to: target, accumulate)
       case .coded(let codec): unsafe codec.unpack(source, count: n, into: target, accumulate: accumulate)
       }
     }
@@ -86,7 +92,13 @@ struct ShardSegments {
 
   /// Adds a sum of the same layout.
   func addSum(_ other: UnsafePointer<Float>, to sum: UnsafeMutablePointer<Float>, accumulate: Bool) {
-    unsafe WireCodec.addFP32(UnsafeRawPointer(other), count: sumCount, into: sum, accumulate: accumulate)
+    unsafe Self.add(other, sumCount, to: sum, accumulate)
+  }
+
+  private static func add(
+    _ x: UnsafePointer<Float>, _ count: Int, to sum: UnsafeMutablePointer<Float>, _ accumulate: Bool
+  ) {
+    if accumulate { unsafe FlatRows.add(x, count: count, to: sum) } else { unsafe sum.update(from: x, count: count) }
   }
 
   /// A finished sum in the layout of the shard.
@@ -94,7 +106,7 @@ struct ShardSegments {
     forEachRun { run, _, place in
       switch values {
       case .fp32, .bf16: unsafe (shard + run.shardOffset).update(from: sum + place, count: run.elementCount)
-      case .coded: unsafe WireRotation.inverse(sum + place, count: run.elementCount, to: shard + run.shardOffset)
+      case .coded: unsafe WireRotation.unrotate(sum + place, count: run.elementCount, into: shard + run.shardOffset)
       }
     }
   }

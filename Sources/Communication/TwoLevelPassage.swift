@@ -42,6 +42,7 @@ final class TwoLevelPassage: GradientPassage {
     crossChannel = try ExchangeChannel(cross, .gradients)
     localPlan = ExchangePlan(ranks: topology.local.size)
     crossPlan = ExchangePlan(ranks: cross.size)
+    let eight = eight, four = four
     var localSend = 0, localReceive = 0, crossSend = 0, crossReceive = 0, sums = 0
     for unit in units {
       let eights = (0..<topology.local.size).map { place in
@@ -70,9 +71,9 @@ final class TwoLevelPassage: GradientPassage {
 
   func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError) {
     guard var idle = localBuffers.take() else { preconditionFailure("a passage starts before it has finished") }
-    let rounding = job.rounding(0), isOwnContribution = communicator.rank < job.contributors
+    let rounding = job.rounding.first, isOwnContribution = communicator.rank < job.contributors
     let full = unsafe gradient.unsafeAddress()
-    let lost = feedback?.first[job.unit].count ?? 0
+    let lost = feedback?.first[job.unit].values.count ?? 0
     var packed = 0
     for place in 0..<topology.local.size {
       localPlan.sendOffsets[place] = Int64(packed)
@@ -96,7 +97,7 @@ final class TwoLevelPassage: GradientPassage {
         let owner = rank(node, place)
         let segments = ShardSegments(job.shards, rank: owner, eight)
         let residual = unsafe lost == 0
-          ? nil : feedback.map { unsafe $0.first[job.unit].unsafeMutableAddress() + sumOffset(ofRank: owner, job) }
+          ? nil : feedback.map { unsafe $0.first[job.unit].values.unsafeMutableAddress() + sumOffset(ofRank: owner, job) }
         unsafe segments.encode(
           full, to: UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed, rounding, residual: residual)
         packed += segments.byteCount
@@ -128,9 +129,9 @@ final class TwoLevelPassage: GradientPassage {
     addLocal(arrived, job)
     localBuffers = consume arrived
 
-    let isSending = contributes(node: topology.node, job), rounding = job.rounding(1)
+    let isSending = contributes(node: topology.node, job), rounding = job.rounding.second
     let ownBytes = ShardSegments(job.shards, rank: communicator.rank, four).byteCount
-    let lost = feedback?.second[job.unit].count ?? 0
+    let lost = feedback?.second[job.unit].values.count ?? 0
     var packed = 0, sum = 0
     for node in 0..<nodeCount {
       let segments = ShardSegments(job.shards, rank: rank(node, topology.place), four)
@@ -141,7 +142,7 @@ final class TwoLevelPassage: GradientPassage {
       crossPlan.receiveCounts[node] = Int64(contributes(node: node, job) ? ownBytes : 0)
       guard node != topology.node, isSending else { continue }
       let residual = unsafe lost == 0
-        ? nil : feedback.map { unsafe $0.second[job.unit].unsafeMutableAddress() + sum }
+        ? nil : feedback.map { unsafe $0.second[job.unit].values.unsafeMutableAddress() + sum }
       unsafe segments.encode(
         sum: column.unsafeAddress() + sum, to: UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed, rounding,
         residual: residual)
@@ -161,7 +162,7 @@ final class TwoLevelPassage: GradientPassage {
       var bytes = Int(localPlan.receiveOffsets[sender]), sum = 0
       for node in 0..<nodeCount {
         let segments = ShardSegments(job.shards, rank: rank(node, topology.place), eight)
-        unsafe segments.add(base + bytes, to: column.unsafeMutableAddress() + sum, accumulate: !isEmpty)
+        unsafe segments.add(base + bytes, to: column.unsafeMutableAddress() + sum, accumulate: !isEmpty, widened: scratch.contribution.unsafeMutableAddress())
         bytes += segments.byteCount
         sum += segments.sumCount
       }
@@ -184,7 +185,7 @@ final class TwoLevelPassage: GradientPassage {
       if node == topology.node {
         unsafe segments.addSum(column.unsafeAddress() + own, to: total, accumulate: !isEmpty)
       } else {
-        unsafe segments.add(base + Int(crossPlan.receiveOffsets[node]), to: total, accumulate: !isEmpty)
+        unsafe segments.add(base + Int(crossPlan.receiveOffsets[node]), to: total, accumulate: !isEmpty, widened: scratch.contribution.unsafeMutableAddress())
       }
       isEmpty = false
     }

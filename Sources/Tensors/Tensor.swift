@@ -62,3 +62,9 @@
   package borrowing func unsafeAddress() -> UnsafePointer<Float> { unsafe UnsafePointer(base) }
   package mutating func unsafeMutableAddress() -> UnsafeMutablePointer<Float> { unsafe base }
 }
+
+/// A tensor that a class can own and lend, and that an array can hold.
+package final class TensorBox {
+  package var values: Tensor
+  package init(rows: Int, columns: Int, in arena: Arena) { values = Tensor(rows: rows, columns: columns, in: arena) }
+}

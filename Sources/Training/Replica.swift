@@ -9,14 +9,14 @@ import Tensors
 /// The replicas are equal to the bit, and they are state: a resumed run needs them.
 final class Replica {
   /// Per unit, in the layout of the unit.
-  var units: [Tensor]
+  let units: [TensorBox]
   private let codec = WeightWire.deltaCodec
   private var difference: Tensor
   private var decoded: Tensor
 
   init(_ units: [RowShards], in arena: Arena) {
     let codec = self.codec
-    self.units = units.map { Tensor(rows: 1, columns: $0.elementCount, in: arena) }
+    self.units = units.map { TensorBox(rows: 1, columns: $0.elementCount, in: arena) }
     let longest = units.flatMap { unit in
       (0..<unit.ranks).flatMap { unit.runs(ofRank: $0).map(\.elementCount) }
     }.max() ?? 0
@@ -35,11 +35,10 @@ final class Replica {
     var offset = 0
     for run in runs {
       let n = run.elementCount
-      unsafe Elementwise.subtract(
-        master + run.shardOffset, units[unit].unsafeAddress() + run.fullOffset, count: n,
-        to: difference.unsafeMutableAddress())
-      unsafe codec.pack(
-        difference.unsafeAddress(), count: n, to: message + offset, rotated: false, rounding: .nearest, residual: nil)
+      unsafe FlatRows.subtract(
+        master + run.shardOffset, units[unit].values.unsafeAddress() + run.fullOffset, count: n,
+        into: difference.unsafeMutableAddress())
+      unsafe codec.pack(difference.unsafeAddress(), count: n, to: message + offset, rotated: false)
       offset += codec.byteCount(of: n)
     }
   }
@@ -50,7 +49,7 @@ final class Replica {
     for run in runs {
       let n = run.elementCount
       unsafe codec.unpack(message + offset, count: n, into: decoded.unsafeMutableAddress(), accumulate: false)
-      var target = units[unit].region(run.fullOffset, rows: 1, columns: n)
+      var target = units[unit].values.region(run.fullOffset, rows: 1, columns: n)
       target.accumulate(decoded.region(0, rows: 1, columns: n))
       offset += codec.byteCount(of: n)
     }

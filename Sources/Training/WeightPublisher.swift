@@ -308,7 +308,7 @@ final class WeightPublisher {
     case .fp32:
       unsafe message.copyMemory(from: unit.master, byteCount: 4 * count)
     case .bf16:
-      unsafe WireBF16.pack(unit.master, count: count, to: message)
+      unsafe BrainFloat.round(unit.master, count: count, into: message.assumingMemoryBound(to: UInt16.self))
     case .delta:
       guard isReplicaSet else { return unsafe message.copyMemory(from: unit.master, byteCount: 4 * count) }
       unsafe replica!.encode(index, unit.master, unit.runs, to: message)
@@ -342,7 +342,9 @@ final class WeightPublisher {
           ofRank: rank, .elements(size: 4), fromShard: message, toFull: UnsafeMutableRawPointer(unit.whole))
       case .bf16:
         for run in unit.shards.runs(ofRank: rank) {
-          unsafe WireBF16.unpack(message + 2 * run.shardOffset, count: run.elementCount, into: unit.whole + run.fullOffset)
+          unsafe BrainFloat.widen(
+            (message + 2 * run.shardOffset).assumingMemoryBound(to: UInt16.self), count: run.elementCount,
+            into: unit.whole + run.fullOffset)
         }
       case .delta:
         if isReplicaSet {
@@ -350,7 +352,7 @@ final class WeightPublisher {
         } else {
           unsafe unit.shards.copyShard(
             ofRank: rank, .elements(size: 4), fromShard: message,
-            toFull: UnsafeMutableRawPointer(replica!.units[index].unsafeMutableAddress()))
+            toFull: UnsafeMutableRawPointer(replica!.units[index].values.unsafeMutableAddress()))
         }
       }
     }
@@ -384,14 +386,14 @@ final class WeightPublisher {
     if held[place].unit != index { held[place].clear() }
     held[place].unit = index
     if !held[place].isDense {
-      unsafe unit.copyDense(whole: replica!.units[index].unsafeAddress())
+      unsafe unit.copyDense(whole: replica!.units[index].values.unsafeAddress())
       held[place].isDense = true
     }
     guard !unit.quantized.isEmpty else { return }
     for format in wanted where !held[place].formats.contains(format) {
       reserveSlot(for: format, at: place)
       unsafe unit.encode(
-        whole: replica!.units[index].unsafeAddress(), format, scaleRule, into: slot(of: format, at: place))
+        whole: replica!.units[index].values.unsafeAddress(), format, scaleRule, into: slot(of: format, at: place))
     }
   }
 
@@ -469,7 +471,7 @@ final class WeightPublisher {
   /// What of a unit all ranks must hold alike: codes, dense tensors, the replica.
   func forEachCommonPart(ofUnit index: Int, _ body: (RawSpan) -> Void) {
     let unit = units[index], place = places[index]
-    if let replica { body(replica.units[index].span.bytes) }
+    if let replica { body(replica.units[index].values.span.bytes) }
     guard held[place].unit == index else { return }
     if held[place].isDense {
       for spec in unit.dense {
