@@ -18,12 +18,14 @@ import Testing
           ln -sfn "checkpoints/step-$attempt" run/latest
           exit "${ending#saves-}" ;;
         killed-*) kill "-${ending#killed-}" $$ ;;
+        steps-*) echo "{\"step\":$RANDOM}" >>run/metrics.jsonl; exit "${ending#steps-}" ;;
         hangs) # a rank says that it stalled and goes; launcher and a child of another group stay, deaf
           trap '' TERM USR1
           set -m; (trap '' TERM USR1; echo $BASHPID >>left; exec sleep 60) & set +m
           echo "mfqat: watchdog: rank 3 of 6" >run/stalled-rank-003.txt
           echo $$ >>left
           sleep 60 ;;
+        touches-*) echo >run/metrics.jsonl.new; exit "${ending#touches-}" ;;
         works) echo started >started; trap 'echo saved; exit 0' USR1; while :; do sleep 0.05; done ;;
         *) exit "$ending" ;;
       esac
@@ -56,10 +58,17 @@ import Testing
     #expect(result.errors.hasSuffix("supervise: done after 2 attempts\n"), "\(result.errors)")
   }
 
-  @Test func aFailureAfterNewCheckpointsIsTriedOnce() throws {
-    let result = try supervise(["saves-1", "1", "0"])
+  /// A loss that is not finite comes after some steps, and again before the first step of the next attempt.
+  @Test func aFailureThatComesAgainEndsIt() throws {
+    let result = try supervise(["saves-1", "touches-1", "0"])
     #expect(result.status == 1 && left == 1, "\(result)")
     #expect(result.errors.contains("attempt 2, from checkpoints/step-"), "\(result.errors)")
+  }
+
+  /// mpirun ends with the status of a refusal when it cannot reach a node.
+  @Test func aLauncherThatCannotStartIsTriedAgain() throws {
+    let result = try supervise(["steps-1", "1", "0"])
+    #expect(result.status == 0 && left == 0, "\(result)")
   }
 
   @Test func givesUpWithoutProgressOnly() throws {

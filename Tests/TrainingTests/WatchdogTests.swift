@@ -9,7 +9,7 @@ import Training
 @Suite(.timeLimit(.minutes(1))) struct WatchdogTests {
   /// What a watchdog did.
   final class Trial: Sendable {
-    let status = Mutex<Int32?>(nil)
+    private let status = Mutex<Int32?>(nil)
     let folder: String
     private let file: Int32
 
@@ -27,7 +27,7 @@ import Training
     func watchdog(step: Double = 0.2, long: Double? = nil, directory: String? = nil) -> Watchdog {
       Watchdog(
         .init(rank: 3, ranks: 6, directory: directory ?? folder), limits: .init(step: step, long: long, grace: 0.1),
-        standardError: file, end: { [status] code in status.withLock { $0 = code } })
+        standardError: file, end: { code in self.status.withLock { $0 = code } })
     }
 
     var ended: Int32? { status.withLock { $0 } }
