@@ -12,6 +12,7 @@ import Transformer
 ///   config.resolved.yaml   every key, as used          environment.json   machine, kernels, ranks
 ///   metrics.jsonl          one object a step           checkpoints/step-000500/ …   latest -> the newest
 ///   anchor/                what the run is for
+///   stalled-rank-003.txt   why a watchdog ended the last attempt
 ///
 /// Only the root touches it.
 struct RunDirectory {
@@ -28,7 +29,8 @@ struct RunDirectory {
 
   /// Refuses a folder that holds anything.
   func requireVacant() throws(RunDirectoryError) {
-    let held = FileBytes.names(in: path)
+    // A rank that stalled before anything was written left no run.
+    let held = FileBytes.names(in: path).filter { !$0.hasPrefix(Watchdog.Subject.markerPrefix) }
     guard let first = held.first else { return }
     throw RunDirectoryError(
       path: path,
@@ -47,8 +49,11 @@ struct RunDirectory {
       hint: "Move it away, or choose another folder with --set logging.directory=…")
   }
 
-  /// Removes what a killed process of this run left half written.
+  /// Removes what a killed process of this run left half written, and the markers of ranks that stalled.
   func removeLeftovers() throws(CheckpointError) {
+    for name in FileBytes.names(in: path) where name.hasPrefix(Watchdog.Subject.markerPrefix) {
+      unsafe _ = unlink(path + "/" + name)
+    }
     try CommittedDirectories.removeLeftovers(in: checkpoints, prefix: "step-")
     for file in [configuration, environment, metrics, anchor] {
       let name = String(file.dropFirst(path.count + 1))
