@@ -1,5 +1,6 @@
 import Formats
 import Kernels
+import Quantization
 import Tensors
 import Testing
 import TestSupport
@@ -54,6 +55,45 @@ struct AllocationTests {
       step(2, teacher: teacher)
       #expect(AllocationCounter.count { step(3, teacher: nil) } == 0, "format \(format?.name ?? "none")")
       #expect(AllocationCounter.count { step(4, teacher: teacher) } == 0, "with a teacher, format \(format?.name ?? "none")")
+    }
+  }
+
+  /// Nor does a visitor of another module cost any, nor layers that share memory and run again for backward.
+  @Test(arguments: ArithmeticCase.models)
+  func aVisitedStepAllocatesNothing(_ model: TinyModel) throws {
+    for arithmetic in [ArithmeticCase("fp32", .fp32), ArithmeticCase("int8", .int8), ArithmeticCase("mx", .mx)] {
+      let c = try model.configuration(), arena = Arena("test"), tokens = 22
+      let full = try CodedModel(c, format: nil, in: arena)
+      let linear = arithmetic.operators(c, full.plan, tokens: tokens, sharing: .layers, weights: arena, scratch: arena)
+      let space = try Workspace(
+        c, sequences: 2, length: 11, purpose: .training, recompute: true, linear: linear, in: arena)
+      let ids = randomTokens(tokens, vocabulary: c.vocabularySize, seed: 2)
+      space.fill(ids, targets: nextTokens(ids, length: 11))
+      let slot = Parameters(c, in: arena, sharing: .layers), gradients = Parameters(c, in: arena, sharing: .layers)
+      let visitor = FetchingVisitor(full: full.parameters, slot: slot, linear: linear, space: space)
+      for _ in 0..<2 { try DecoderModel.lossAndGradients(slot, gradients, space, scale: 0.1, visiting: visitor) }
+      var failed = false
+      let count = AllocationCounter.count {
+        do {
+          try DecoderModel.lossAndGradients(slot, gradients, space, scale: 0.1, visiting: visitor)
+        } catch {
+          failed = true
+        }
+      }
+      #expect(count == 0 && !failed, "\(arithmetic.name)")
+    }
+  }
+
+  /// Could throw anything, as one that communicates does.
+  private struct FetchingVisitor: UnitVisitor {
+    typealias Failure = any Error
+    let full: Parameters, slot: Parameters
+    let linear: LinearOperators
+    let space: Workspace
+
+    func willUse(unit: Int, _ direction: PassDirection) throws {
+      slot.units[unit].flat.copy(from: full.units[unit].flat)
+      linear.prepare(unit: unit, of: slot, for: space.uses(of: unit, direction)) { _ in nil }
     }
   }
 }

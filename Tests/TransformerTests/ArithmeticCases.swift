@@ -110,6 +110,12 @@ struct PassResult: Equatable {
     self.gradients = gradients.map { $0.map(\.bitPattern) }
   }
 
+  /// "losses", "unit 3": short, since a report of two whole models that differ takes minutes to print.
+  func parts(differingFrom other: PassResult) -> [String] {
+    (losses == other.losses ? [] : ["losses"])
+      + gradients.indices.filter { gradients[$0] != other.gradients[$0] }.map { "unit \($0)" }
+  }
+
   var isFinite: Bool {
     losses.allSatisfy { Double(bitPattern: $0).isFinite }
       && gradients.allSatisfy { $0.allSatisfy { Float(bitPattern: $0).isFinite } }
