@@ -33,3 +33,8 @@ public struct Topology {
     across.nodes = map.nodes.indices.filter { map.locals[$0] == place }.map { map.nodes[$0] }.sorted()
   }
 }
+
+extension Communicator {
+  /// "3 nodes of 2 ranks".
+  public var nodeDescription: String { topology?.map.description ?? "" }
+}

@@ -10,6 +10,7 @@ extension RunConfiguration {
     checkTraining(&report)
     checkPrecision(&report)
     checkBatch(&report)
+    checkCommunication(&report)
     checkTheRest(&report)
   }
 
@@ -228,7 +229,7 @@ extension RunConfiguration {
 
 extension SettingsReport {
   @discardableResult
-  fileprivate mutating func require<Value>(
+  mutating func require<Value>(
     _ keyPath: String, _ value: Value, _ expected: String, _ holds: (Value) -> Bool
   ) -> Bool {
     if holds(value) { return true }

@@ -10,17 +10,15 @@ enum AnchorOfRun {
     _ trainer: Trainer, format: MXFormat, origin: ModelOrigin, metadata: JSONObject, to path: String
   ) throws {
     let communicator = trainer.communicator
-    try trainer.weights.publishCodes(format)
     var export: AnchorExport?
     try communicator.onRoot {
-      let anchor = try AnchorExport(
+      export = try AnchorExport(
         directory: path, format: format, scaleRule: trainer.weights.scaleRule,
         layout: trainer.weights.parameters.layout,
         sidecars: origin.sidecars, metadata: metadata)
-      export = anchor
-      try trainer.weights.forEachQuantizedTensor(in: format) { spec, codes, scales in
-        try anchor.addPacked(spec, codes: codes, scales: scales)
-      }
+    }
+    try trainer.forEachPackedUnit(format) { spec, codes, scales in
+      try export?.addPacked(spec, codes: codes, scales: scales)
     }
     try trainer.forEachGatheredUnit(.master) { spec, values in
       if !trainer.plan.isQuantized(spec.name) { try export?.addDense(spec, values: values) }

@@ -7,8 +7,8 @@ import Transformer
 extension LinearOperators {
   /// The operators of a run: what its configuration wishes, less what would not pay.
   static func forRun(
-    _ model: ModelConfiguration, _ configuration: RunConfiguration, plan quantization: QuantizationPlan, weights: Arena,
-    scratch: Arena
+    _ model: ModelConfiguration, _ configuration: RunConfiguration, plan quantization: QuantizationPlan,
+    sharing: UnitSharing, weights: Arena, scratch: Arena
   ) throws -> LinearOperators {
     let precision = configuration.training.precision
     guard !precision.isFullPrecision else { return LinearOperators(layerCount: model.layerCount) }
@@ -34,6 +34,6 @@ extension LinearOperators {
     }
     return LinearOperators(
       model, plan, quantization: quantization, formats: configuration.quantization.formats, tokens: tokens,
-      headTokens: chunk, seed: configuration.training.seed, weights: weights, scratch: scratch)
+      headTokens: chunk, seed: configuration.training.seed, sharing: sharing, weights: weights, scratch: scratch)
   }
 }

@@ -32,10 +32,22 @@ final class MetricsLog {
         "weights": Self.number(s.weights), "compute": Self.number(s.compute), "reduce": Self.number(s.reduce),
         "update": Self.number(s.update), "communication": Self.number(record.traffic.seconds),
       ],
+      "communication": [
+        "exposed": Self.number(record.traffic.seconds), "span": Self.number(record.traffic.span),
+        "hidden_fraction": Self.number(record.traffic.hiddenFraction),
+        "exposed_gradients": Self.number(record.traffic.gradients.seconds),
+        "exposed_weights": Self.number(record.traffic.weights.seconds),
+        "exposed_control": Self.number(record.traffic.control.seconds),
+      ],
       "bytes_sent": [
         "gradients": .integer(record.traffic.gradients.bytesSent),
         "weights": .integer(record.traffic.weights.bytesSent),
         "control": .integer(record.traffic.control.bytesSent),
+      ],
+      "bytes_between_nodes": [
+        "gradients": .integer(record.traffic.gradients.bytesBetweenNodes),
+        "weights": .integer(record.traffic.weights.bytesBetweenNodes),
+        "control": .integer(record.traffic.control.bytesBetweenNodes),
       ],
     ])
   }

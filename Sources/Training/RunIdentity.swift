@@ -27,8 +27,10 @@ enum ResolvedSettings {
   /// Whether a key decides no number of a run: what it says and keeps. Where its text lies does not either: the text
   /// itself is compared.
   static func isFree(_ key: String) -> Bool {
-    ["logging.", "checkpoint.", "data.train", "data.validation", "quantization.evaluate_formats", "training.threads"]
-      .contains { key.hasPrefix($0) }
+    [
+      "logging.", "checkpoint.", "data.train", "data.validation", "quantization.evaluate_formats", "training.threads",
+      "training.recompute", "communication.overlap", "communication.check_every", "communication.watchdog_seconds",
+    ].contains { key.hasPrefix($0) }
   }
 
   static func differences(_ a: String, _ b: String) -> [Difference] {

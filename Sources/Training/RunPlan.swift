@@ -91,14 +91,17 @@ extension Trainer {
     state.units.flatMap(\.layout.parameters).filter { plan.isQuantized($0.name) }.reduce(0) { $0 + $1.count }
   }
 
+  /// "gradients two_level, weights anchor, sharding layers".
+  var wireDescription: String {
+    let c = configuration.communication
+    return "gradients \(c.gradients.rawValue), weights \(c.weights.rawValue)"
+      + (c.sharding == .layers ? ", sharding layers" : "") + (c.overlap ? "" : ", no overlap")
+  }
+
   var windowCount: Int { batches.windowCount }
   var tokenBytes: Int { tokens.byteCount }
 
-  /// Bytes every rank receives when weights are published once: codes and scales of what is quantized, fp32 of the rest.
-  var gatheredBytesPerPublish: Int {
-    let parameters = state.units.flatMap(\.layout.parameters)
-    return parameters.reduce(0) { sum, spec in
-      sum + (plan.isQuantized(spec.name) ? spec.count + spec.rows * ((spec.columns + 31) / 32) : 4 * spec.count)
-    }
-  }
+  /// Bytes that all ranks together send of their rows when weights are published once, whatever their number: 8.25 bits a
+  /// weight as codes. Differences of codes are counted as codes, which is their upper bound.
+  var gatheredBytesPerPublish: Int { weights.publishedBytes }
 }

@@ -30,25 +30,38 @@ public final class Trainer {
 
   /// The arithmetic of every linear layer.
   public let linear: LinearOperators
-  private let gradients: Parameters
+  /// Told of every unit, so that a rank that stands still is noticed.
+  var watchdog: Watchdog?
+  let gradients: Parameters
+  private let localSums: LocalSums?
   private let space: Workspace
   private let teacher: Teacher?
-  private let reducer: ExactReducer
+  let reducer: GradientReducer
+  private let owner: GradientOwner
   private let lossSum: OrderedSum
   private let normSum: OrderedSum
   private let learningRate: LearningRateSchedule
-  private let clips: Bool
   /// The pass of the running step: under schedule `sum` there is one for each format.
-  private var pass = 0
-  /// Seconds of the running lane that were spent on reductions. A variable that a closure changes would be a box on the
-  /// heap for every lane.
-  private var reducing = 0.0
+  private var place = PassPlace()
+  /// Seconds of the running lane that were spent on weights and on reductions.
+  private var waiting = (weights: 0.0, reduce: 0.0)
+
+  /// Where the running pass stands in its step.
+  private struct PassPlace {
+    var pass = 0, micro = 0, round = 0
+    /// Counts the passes of a step.
+    var number = 0
+    var isFirst = true, isLast = false
+    /// The lane's format; nil in full precision, and on a rank that has no lane in the round.
+    var format: MXFormat?
+  }
 
   /// Lays out everything; touches no weight. A trainer that is only built costs address space, not memory.
   public init(
     _ configuration: RunConfiguration, model: ModelConfiguration, tokens: TokenStream, communicator: Communicator
   ) throws {
     let training = configuration.training, quantization = configuration.quantization
+    let communication = configuration.communication
     let memory = TrainerMemory()
     // Before anything is laid out: some scratch is a thread's own.
     if training.threads > 1 { ThreadTeam.configure(threads: training.threads) }
@@ -60,7 +73,8 @@ public final class Trainer {
     batches = try BatchPlan(
       tokens, context: configuration.data.context, seed: training.seed, shuffle: configuration.data.shuffle)
 
-    let parameters = Parameters(model, in: memory.weights)
+    let sharing: UnitSharing = communication.sharding == .layers ? .layers : .everyUnit
+    let parameters = Parameters(model, in: memory.weights, sharing: sharing)
     plan = try configuration.plan(for: parameters.layout.names)
     schedule = try configuration.formatSchedule()
     lanes = LaneSchedule(lanes: training.lanes, ranks: communicator.size)
@@ -68,20 +82,32 @@ public final class Trainer {
 
     // Lanes that run different formats at once need their codes at once; one gather of the anchor serves them all.
     let together = quantization.path == .direct && quantization.schedule == .formatParallel
+    let depth = communication.overlap ? 2 : 0
     linear = try LinearOperators.forRun(
-      model, configuration, plan: plan, weights: memory.operands, scratch: memory.activations)
-    weights = WeightPublisher(
+      model, configuration, plan: plan, sharing: sharing, weights: memory.operands, scratch: memory.activations)
+    weights = try WeightPublisher(
       parameters, linear, state, plan: plan, path: quantization.forwardPath, scaleRule: quantization.scaleRule,
-      slots: together ? quantization.formats.count : 1, communicator: communicator, in: memory.codes,
-      staging: memory.communication)
-    reducer = ExactReducer(communicator, lanes, staging: weights.staging)
-    clips = quantization.estimator == .clipped && schedule != nil
+      wire: WeightWire(communication.weights, isQuantized: quantization.objective == .quantized), sharing: sharing,
+      slots: together ? quantization.formats.count : 1, depth: depth, communicator: communicator, in: memory.codes,
+      transit: memory.communication)
 
-    gradients = Parameters(model, in: memory.gradients)
+    gradients = Parameters(model, in: memory.gradients, sharing: sharing)
+    let options = GradientWireOptions(configuration)
+    let owner = GradientOwner(
+      state, plan, clips: quantization.estimator == .clipped && schedule != nil, rule: quantization.scaleRule)
+    self.owner = owner
+    reducer = try GradientReducer(
+      communicator, state.units.map(\.shards), lanes: training.lanes, options: options, sink: owner,
+      in: memory.communication)
+    let passes = (schedule?.passCount ?? 1) * training.accumulation * lanes.roundCount
+    localSums = options.wire.sumsLocally && sharing == .everyUnit && passes > 1
+      ? LocalSums(parameters.layout, in: memory.gradients) : nil
+
     let perLane = training.sequencesPerLane
     space = try Workspace(
       model, sequences: perLane, length: configuration.data.context, purpose: .training,
-      activationFormat: plan.activations, linear: linear, in: memory.activations)
+      recompute: training.recompute == .layers, activationFormat: plan.activations, linear: linear,
+      in: memory.activations)
     teacher = try configuration.distillation.isOn
       ? Teacher(
         Parameters(model, in: memory.teacher),
@@ -93,6 +119,7 @@ public final class Trainer {
     lossSum = OrderedSum(slots: training.batch, on: communicator, in: memory.communication)
     normSum = OrderedSum(slots: state.rowCount, on: communicator, in: memory.communication)
     learningRate = training.learningRateSchedule
+    owner.format = { [unowned self] lane in format(ofLane: lane)?.format }
   }
 
   /// Loads the starting weights and publishes them; the teacher is the model that the run started from.
@@ -101,7 +128,7 @@ public final class Trainer {
       try state.load(from: source)
       try loadTeacher(from: source)
     }
-    try weights.mastersChanged()
+    weights.mastersReplaced()
   }
 
   func loadTeacher(from source: any ModelSource) throws {
@@ -113,7 +140,7 @@ public final class Trainer {
     let settings = configuration.model.initialization
     state.initialize(
       Initialization(seed: configuration.training.seed, standardDeviation: Float(settings.standardDeviation)))
-    try weights.mastersChanged()
+    weights.mastersReplaced()
   }
 
   /// One optimizer step.
@@ -123,27 +150,37 @@ public final class Trainer {
     var clock = PhaseClock()
     let training = configuration.training
     let before = communicator.statistics
-    var isFirst = true
+    let passes = schedule?.passCount ?? 1
+    let isChecked = configuration.communication.checkEvery > 0
+      && (stepsDone + 1) % configuration.communication.checkEvery == 0
+    weights.passingDigest = isChecked && weights.sharing == .layers ? WeightDigest() : nil
+    place = PassPlace()
 
-    for pass in 0..<(schedule?.passCount ?? 1) {
-      self.pass = pass
-      try clock.measure(.weights) { try publish() }
+    for pass in 0..<passes {
       for micro in 0..<training.accumulation {
         for round in 0..<lanes.roundCount {
-          try runLane(inRound: round, micro: micro, isFirst: isFirst, &clock)
-          isFirst = false
+          (place.pass, place.micro, place.round) = (pass, micro, round)
+          place.isLast = pass == passes - 1 && micro == training.accumulation - 1 && round == lanes.roundCount - 1
+          try runLane(&clock)
+          place.isFirst = false
+          place.number += 1
         }
       }
     }
+    note(.waitingForGradients)
+    try clock.measure(.reduce) { try reducer.drain() }
 
+    note(.waitingForControl)
     let loss = try lossSum.total() / Double(scoredTokens)
     let norm = try clock.measure(.update) { try gradientNorm() }
     guard try communicator.agree(on: !(loss.isFinite && norm.isFinite)) == false else {
       throw TrainingError.notFinite(step: stepsDone + 1, loss: loss, gradientNorm: norm)
     }
+    if isChecked { try clock.measure(.weights) { try requireEqualWeights() } }
+    note(.updating)
     let rate = learningRate.rate(step: stepsDone)
     clock.measure(.update) { update(rate: rate, norm: norm) }
-    try clock.measure(.weights) { try weights.mastersChanged() }
+    weights.mastersChanged()
     stepsDone += 1
 
     return StepRecord(
@@ -156,57 +193,86 @@ public final class Trainer {
   /// Tokens with a target in the whole step: what the loss and its gradient are averaged over.
   private var scoredTokens: Int { configuration.training.batch * (configuration.data.context - 1) }
 
-  private func format(ofLane lane: Int) -> FormatPass? { schedule?.pass(pass, step: stepsDone, lane: lane) }
+  private func format(ofLane lane: Int) -> FormatPass? { schedule?.pass(place.pass, step: stepsDone, lane: lane) }
 
-  /// Codes for every lane's format of this pass: all ranks gather the same, and what is there is not gathered again.
-  private func publish() throws {
-    linear.place(step: stepsDone)
-    weights.prepareDense()
-    for lane in 0..<lanes.lanes {
-      if let work = format(ofLane: lane) { try weights.publish(work.format) }
-    }
-  }
+  func note(_ phase: StepPhase, unit: Int? = nil) { watchdog?.note(phase, step: stepsDone + 1, unit: unit) }
 
-  /// Forward and backward of this rank's lane, if it has one in this round; the reductions are everyone's.
-  private func runLane(inRound round: Int, micro: Int, isFirst: Bool, _ clock: inout PhaseClock) throws {
-    reducing = 0
+  /// Forward and backward of this rank's lane, if it has one in this round; gathers and reductions are everyone's.
+  private func runLane(_ clock: inout PhaseClock) throws {
+    waiting = (0, 0)
     let start = PhaseClock.now
-    if let lane = lanes.lane(ofRank: communicator.rank, inRound: round) {
+    try weights.begin((0..<lanes.lanes).lazy.map { self.format(ofLane: $0)?.format }, training: true)
+    waiting.weights += PhaseClock.now - start
+    let visit = TrainingVisit(trainer: self)
+    if let lane = lanes.lane(ofRank: communicator.rank, inRound: place.round) {
       let work = format(ofLane: lane)
-      if let work { weights.materialize(work.format) }
-      fill(lane: lane, micro: micro)
-      linear.place(step: stepsDone, firstToken: firstSequence(lane: lane, micro: micro) * space.length)
+      place.format = work?.format
+      fill(lane: lane, micro: place.micro)
+      linear.place(step: stepsDone, firstToken: firstSequence(lane: lane, micro: place.micro) * space.length)
       let scale = Float((work?.weight ?? 1) / Double(scoredTokens))
       try DecoderModel.lossAndGradients(
-        weights.parameters, gradients, space, scale: scale, teacher: teacher,
-        visiting: GradientHandover(trainer: self, round: round, overwrite: isFirst))
-      recordLoss(lane: lane, micro: micro, weight: work?.weight ?? 1)
+        weights.parameters, gradients, space, scale: scale, teacher: teacher, visiting: visit)
+      recordLoss(lane: lane, micro: place.micro, weight: work?.weight ?? 1)
     } else {
-      for unit in (0..<state.units.count).reversed() { try reduce(unit, round: round, overwrite: isFirst) }
+      try visit.walk(units: state.units.count)
     }
-    clock.add(.reduce, reducing)
-    clock.add(.compute, PhaseClock.now - start - reducing)
+    clock.add(.weights, waiting.weights)
+    clock.add(.reduce, waiting.reduce)
+    clock.add(.compute, PhaseClock.now - start - waiting.weights - waiting.reduce)
   }
 
-  fileprivate func reduce(_ unit: Int, round: Int, overwrite: Bool) throws {
+  /// Brings in a unit's weights, in the format of this rank's lane.
+  func use(_ unit: Int, _ direction: PassDirection) throws {
     let start = PhaseClock.now
-    defer { reducing += PhaseClock.now - start }
-    let shard = state.units[unit]
-    try reducer.reduce(
-      &gradients.units[unit].flat, round: round, of: shard.shards, into: &shard.gradient, overwrite: overwrite,
-      hook: { contribution, lane in
-        if clips { clip(&contribution, shard, format(ofLane: lane)!.format) }
-      })
+    defer { waiting.weights += PhaseClock.now - start }
+    note(.waitingForWeights, unit: unit)
+    let uses = weights.sharing == .layers ? space.uses(of: unit, direction) : .all
+    try weights.use(unit, as: place.format, for: uses)
+    note(direction == .forward ? .forward : .backward, unit: unit)
   }
 
-  /// The clipped estimator: no gradient where the master lies beyond its block's largest value.
-  private func clip(_ contribution: inout Tensor, _ shard: UnitShard, _ format: MXFormat) {
-    for run in shard.runs where plan.isQuantized(shard.layout.parameters[run.matrix].name) {
-      var rows = contribution.region(run.shardOffset, rows: run.rows.count, columns: run.columns)
-      BlockCodec.clipGradient(
-        &rows, at: shard.master.region(run.shardOffset, rows: run.rows.count, columns: run.columns), format: format,
-        rule: configuration.quantization.scaleRule)
+  /// The same without a lane: the other ranks need this one's rows.
+  func bring(_ unit: Int) throws {
+    note(.waitingForWeights, unit: unit)
+    try weights.bring(unit)
+  }
+
+  /// Hands over a unit's gradient, or this rank's part in everybody else's.
+  func reduce(_ unit: Int) throws {
+    let start = PhaseClock.now
+    defer { waiting.reduce += PhaseClock.now - start }
+    note(.waitingForGradients, unit: unit)
+    let shards = state.units[unit].shards
+    let inRound = lanes.lanes(inRound: place.round)
+    let isOwn = communicator.rank < inRound.count
+    guard let localSums else {
+      let isExact = configuration.communication.gradients == .exact
+      try reducer.reduce(
+        &gradients.units[unit].flat, unit: unit, of: shards, contributors: inRound.count,
+        firstLane: isExact ? inRound.lowerBound : nil, overwrite: place.isFirst, step: stepsDone, number: place.number)
+      return
     }
+    if isOwn { localSums.add(gradients.units[unit].flat, to: unit, isFirst: place.isFirst) }
+    guard place.isLast else { return }
+    try reducer.reduce(
+      &localSums.units[unit].values, unit: unit, of: shards, contributors: min(lanes.lanes, communicator.size),
+      firstLane: nil, overwrite: true, step: stepsDone, number: 0)
+  }
+
+  /// Lets what is in flight progress.
+  func poll() throws {
+    try weights.poll()
+    try reducer.poll()
+  }
+
+  /// Compares what ranks hold of the weights.
+  private func requireEqualWeights() throws {
+    var digest = weights.passingDigest ?? WeightDigest()
+    if weights.passingDigest == nil {
+      for unit in state.units.indices { digest.absorb(weights, unit) }
+    }
+    weights.passingDigest = nil
+    try communicator.requireEqual(digest.value, what: "replica of the weights in step \(stepsDone + 1)")
   }
 
   /// Position of a lane's first sequence in the step.
@@ -254,16 +320,6 @@ public final class Trainer {
   }
 }
 
-/// Reduces every unit's gradient as soon as it is final.
-private struct GradientHandover: UnitVisitor {
-  typealias Failure = any Error
-  let trainer: Trainer
-  let round: Int
-  let overwrite: Bool
-
-  func didComplete(unit: Int) throws { try trainer.reduce(unit, round: round, overwrite: overwrite) }
-}
-
 /// What checkpoints and the anchor are made of.
 extension Trainer {
   package enum StateKind { case master, firstMoment, secondMoment }
@@ -273,11 +329,12 @@ extension Trainer {
     _ kind: StateKind, _ body: (_ spec: ParameterSpec, _ values: Span<Float>) throws -> Void
   ) throws {
     for (index, unit) in state.units.enumerated() {
+      note(.saving, unit: index)
       let full = gradients.units[index]
       switch kind {
-      case .master: try weights.gather.gatherRows(unit.master, of: unit.shards, into: &full.flat)
-      case .firstMoment: try weights.gather.gatherRows(unit.firstMoment, of: unit.shards, into: &full.flat)
-      case .secondMoment: try weights.gather.gatherRows(unit.secondMoment, of: unit.shards, into: &full.flat)
+      case .master: try weights.gatherRows(unit.master, ofUnit: index, into: &full.flat)
+      case .firstMoment: try weights.gatherRows(unit.firstMoment, ofUnit: index, into: &full.flat)
+      case .secondMoment: try weights.gatherRows(unit.secondMoment, ofUnit: index, into: &full.flat)
       }
       try communicator.onEveryRank {
         for spec in unit.layout.parameters {
@@ -285,6 +342,25 @@ extension Trainer {
           try body(spec, values.span)
         }
       }
+    }
+  }
+
+  /// Lets the replica catch up with the last update, which its next use would do as well. Collective; does nothing on other
+  /// wires.
+  func updateReplica() throws {
+    guard weights.replica != nil else { return }
+    try weights.begin(EmptyCollection<MXFormat?>(), training: false)
+    for unit in state.units.indices { try weights.bring(unit) }
+  }
+
+  /// The codes of the masters in `format`, tensor by tensor, on every rank. Collective.
+  func forEachPackedUnit(
+    _ format: MXFormat, _ body: (_ spec: ParameterSpec, _ codes: Span<UInt8>, _ scales: Span<UInt8>) throws -> Void
+  ) throws {
+    for index in state.units.indices {
+      note(.saving, unit: index)
+      try weights.gatherCodes(ofUnit: index, in: format)
+      try communicator.onEveryRank { try weights.forEachTensor(ofUnit: index, body) }
     }
   }
 }

@@ -13,13 +13,22 @@ import Transformer
 ///
 ///   step-000500/  config.json  tokenizer.json …  model.safetensors    any tool can load it
 ///                 optimizer.safetensors                               m.NAME, v.NAME
+///                 replica.safetensors                                 of weights that travel as differences
+///                 feedback-0003.safetensors …                         a file a rank: what rounding has lost there
 ///                 training.json                                       step, settings, XXH3-128 of every file
 ///
 /// Tensors are whole and keyed by name, so a run resumes on any number of ranks. Every number of a run is a function of
-/// (seed, step, position): the step *is* the state of data order, formats and schedules.
+/// (seed, step, position): the step *is* the state of data order, formats and schedules. What error feedback keeps is a
+/// rank's own, and only fits the same ranks on the same nodes.
 public struct TrainingCheckpoint: Sendable, Hashable {
   static let stateFile = "training.json"
   static let optimizerFile = "optimizer.safetensors"
+  static let replicaFile = "replica.safetensors"
+
+  static func feedbackFile(ofRank rank: Int) -> String {
+    let digits = String(rank)
+    return "feedback-" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits + ".safetensors"
+  }
 
   public let path: String
   public let step: Int
@@ -68,6 +77,7 @@ public struct TrainingCheckpoint: Sendable, Hashable {
     let replacement = target + ".tmp-replacement"
     var directory: AtomicDirectory?
     var model: SafeTensorsWriter?, optimizer: SafeTensorsWriter?
+    try trainer.updateReplica()
     try communicator.onRoot {
       let parameters = trainer.state.units.flatMap(\.layout.parameters)
       let created = try AtomicDirectory(target: FileBytes.exists(target) ? replacement : target)
@@ -83,8 +93,11 @@ public struct TrainingCheckpoint: Sendable, Hashable {
       try trainer.forEachGatheredUnit(.master) { spec, values in try model?.append(spec.name, values) }
       try trainer.forEachGatheredUnit(.firstMoment) { spec, values in try optimizer?.append("m." + spec.name, values) }
       try trainer.forEachGatheredUnit(.secondMoment) { spec, values in try optimizer?.append("v." + spec.name, values) }
+      let temporary = try communicator.fromRoot { directory?.temporary ?? "" }
+      try communicator.onEveryRank { try writeFeedback(of: trainer, in: temporary) }
       try communicator.onRoot {
         guard let directory else { return }
+        try writeReplica(of: trainer, to: directory.path(replicaFile))
         try model?.commit()
         try optimizer?.commit()
         var hashes = JSONObject()
@@ -92,7 +105,8 @@ public struct TrainingCheckpoint: Sendable, Hashable {
           hashes[file] = .string(try ContentHash.ofFile(directory.path(file)).description)
         }
         let state = CheckpointState(
-          step: trainer.stepsDone, ranks: communicator.size, identity: identity, files: hashes)
+          step: trainer.stepsDone, ranks: communicator.size, nodes: communicator.nodeDescription, identity: identity,
+          files: hashes)
         try directory.write(state.json.serialized(order: .given, indent: 2), to: stateFile)
         try directory.commit()
         if directory.target != target { try replace(target, by: replacement) }
@@ -101,6 +115,31 @@ public struct TrainingCheckpoint: Sendable, Hashable {
       directory?.abandon()
       throw error
     }
+  }
+
+  /// All ranks have the same.
+  private static func writeReplica(of trainer: Trainer, to path: String) throws {
+    guard let replica = trainer.weights.replica else { return }
+    let units = trainer.state.units.map(\.layout)
+    let writer = try SafeTensorsWriter(
+      path, tensors: units.flatMap(\.parameters).map { .init($0.name, .f32, $0.shape) })
+    for (index, unit) in units.enumerated() {
+      for spec in unit.parameters {
+        let values = replica.units[index].values.region(spec.offset, rows: spec.rows, columns: spec.columns)
+        try writer.append(spec.name, values.span)
+      }
+    }
+    try writer.commit()
+  }
+
+  private static func writeFeedback(of trainer: Trainer, in folder: String) throws {
+    guard let feedback = trainer.reducer.feedback else { return }
+    var tensors: [SafeTensorsWriter.Declaration] = []
+    feedback.forEach { name, values in tensors.append(.init(name, .f32, [values.count])) }
+    let writer = try SafeTensorsWriter(
+      folder + "/" + feedbackFile(ofRank: trainer.communicator.rank), tensors: tensors)
+    try feedback.forEach { name, values in try writer.append(name, values.span) }
+    try writer.commit()
   }
 
   private static func replace(_ target: String, by replacement: String) throws {
@@ -175,7 +214,35 @@ public struct TrainingCheckpoint: Sendable, Hashable {
         try optimizer.read("v." + spec.name, elements: elements, into: &second)
       }
     }
+    try restoreReplica(trainer)
+    try restoreFeedback(trainer)
     trainer.stepsDone = step
+  }
+
+  private func restoreReplica(_ trainer: Trainer) throws {
+    trainer.weights.mastersReplaced()
+    guard let replica = trainer.weights.replica else { return }
+    let file = try SafeTensorsFile(path + "/" + Self.replicaFile)
+    for (index, unit) in trainer.state.units.enumerated() {
+      for spec in unit.layout.parameters {
+        var region = replica.units[index].values.region(spec.offset, rows: 1, columns: spec.count)
+        var values = region.mutableSpan
+        try file.read(spec.name, elements: 0..<spec.count, into: &values)
+      }
+    }
+    trainer.weights.replicaRestored()
+  }
+
+  /// Feedback of other ranks or nodes fits nowhere: it begins at zero, and the run says so.
+  private func restoreFeedback(_ trainer: Trainer) throws {
+    guard let feedback = trainer.reducer.feedback else { return }
+    let state = try CheckpointState(path + "/" + Self.stateFile)
+    guard state.ranks == trainer.communicator.size, state.nodes == trainer.communicator.nodeDescription else { return }
+    let file = try SafeTensorsFile(path + "/" + Self.feedbackFile(ofRank: trainer.communicator.rank))
+    try feedback.forEach { name, buffer in
+      var values = buffer.mutableSpan
+      try file.read(name, elements: 0..<values.count, into: &values)
+    }
   }
 }
 
@@ -184,12 +251,14 @@ struct CheckpointState {
   let step: Int
   /// That wrote it; any number can read it.
   let ranks: Int
+  /// How they lay on nodes.
+  let nodes: String
   let identity: RunIdentity
   /// XXH3-128 by file name.
   let files: JSONObject
 
-  init(step: Int, ranks: Int, identity: RunIdentity, files: JSONObject) {
-    (self.step, self.ranks, self.identity, self.files) = (step, ranks, identity, files)
+  init(step: Int, ranks: Int, nodes: String, identity: RunIdentity, files: JSONObject) {
+    (self.step, self.ranks, self.nodes, self.identity, self.files) = (step, ranks, nodes, identity, files)
   }
 
   init(_ file: String) throws {
@@ -204,7 +273,7 @@ struct CheckpointState {
         found: "not all of them", hint: "Use another checkpoint")
     }
     self.init(
-      step: step, ranks: ranks, identity: RunIdentity(settings: settings, text: text, arithmetic: arithmetic),
+      step: step, ranks: ranks, nodes: json["nodes"]?.string ?? "", identity: RunIdentity(settings: settings, text: text, arithmetic: arithmetic),
       files: files)
   }
 
@@ -221,7 +290,7 @@ struct CheckpointState {
 
   var json: JSONValue {
     [
-      "step": .integer(step), "ranks": .integer(ranks), "text": .string(identity.text),
+      "step": .integer(step), "ranks": .integer(ranks), "nodes": .string(nodes), "text": .string(identity.text),
       "arithmetic": .string(identity.arithmetic), "settings": .string(identity.settings), "files": .object(files),
     ]
   }

@@ -121,7 +121,6 @@ extension TrainingRun {
       try checkpoint.restore(trainer)
       if let source = origin.source { try trainer.loadTeacher(from: source) }
     }
-    try trainer.weights.mastersChanged()
   }
 
   private func continueHere(at checkpoint: TrainingCheckpoint) throws {

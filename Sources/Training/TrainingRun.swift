@@ -86,6 +86,9 @@ public final class TrainingRun {
     StopSignals.install()
     defer { StopSignals.restore() }
     for line in trainer.linear.decisionLines { report(line) }
+    if communicator.size > 1 { report("\(communicator.nodeDescription); \(trainer.wireDescription)") }
+    try watch()
+    defer { trainer.watchdog = nil }
     var lastSaved = try start(resume)
     let metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
     do {
@@ -113,6 +116,15 @@ public final class TrainingRun {
     if lastSaved != trainer.stepsDone { try save() }
     try writeAnchor()
     return finish(.finished)
+  }
+
+  /// Begins to look out for ranks that stand still.
+  private func watch() throws {
+    let seconds = settings.communication.watchdogSeconds
+    guard seconds > 0 else { return }
+    try communicator.onRoot { try directory.removeStallMarkers() }
+    trainer.watchdog = Watchdog(
+      .init(rank: communicator.rank, ranks: communicator.size, directory: directory.path), limits: .init(step: seconds))
   }
 
   private func finish(_ outcome: Outcome) -> Outcome {
@@ -178,6 +190,7 @@ public final class TrainingRun {
     "step: \(r.step)/\(settings.training.steps)  loss: \(Figures.fixed(r.loss, 5))  grad_norm: \(Figures.fixed(r.gradientNorm, 4))"
       + "  lr: \(Figures.scientific(r.learningRate))  fmt: \(r.format)  tok/s: \(Int(r.tokensPerSecond))"
       + "  ms/step: \(Int(r.seconds.total * 1000))"
-      + (communicator.size > 1 ? "  comm%: \(Int(100 * r.traffic.seconds / max(r.seconds.total, 1e-9)))" : "")
+      + (communicator.size > 1 ? "  comm%: \(Int(100 * r.traffic.seconds / max(r.seconds.total, 1e-9)))"
+        + "  hidden%: \(Int(100 * r.traffic.hiddenFraction))  sent: \(Figures.bytes(r.traffic.bytesSent))" : "")
   }
 }

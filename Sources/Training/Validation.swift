@@ -40,31 +40,33 @@ final class Validation {
   func scores(of trainer: Trainer) throws -> [(format: String, nll: Double)] {
     let formats = trainer.configuration.quantization.formatsToEvaluate
     if trainer.schedule != nil {
-      return try formats.map { format in
-        try trainer.weights.publish(format)
-        trainer.weights.materialize(format, packs: false)
-        return (format.name, try score(trainer.weights.parameters))
-      }
+      return try formats.map { ($0.name, try score(ValidationVisit(trainer: trainer, format: $0, rounded: []))) }
     }
-    var scores = [("fp32", try score(trainer.weights.parameters))]
+    var scores = [("fp32", try score(ValidationVisit(trainer: trainer, format: nil, rounded: [])))]
     for format in formats {
-      trainer.weights.parameters.round(rounded, to: format, rule: trainer.configuration.quantization.scaleRule)
-      scores.append((format.name, try score(trainer.weights.parameters)))
-      try trainer.weights.mastersChanged()
+      scores.append((format.name, try score(ValidationVisit(trainer: trainer, format: format, rounded: rounded))))
+      trainer.weights.valuesChanged()
     }
     return scores
   }
 
-  /// Mean nats a scored token. Collective.
-  private func score(_ parameters: Parameters) throws -> Double {
-    let context = space.length
-    for window in stride(from: communicator.rank, to: windows, by: communicator.size) {
+  /// Mean nats a scored token. Collective: ranks without a window in the last round bring their rows in, too.
+  private func score(_ visit: ValidationVisit) throws -> Double {
+    let context = space.length, weights = visit.trainer.weights
+    for first in stride(from: 0, to: windows, by: communicator.size) {
+      let window = first + communicator.rank
+      visit.trainer.note(.validating)
+      try weights.begin(CollectionOfOne(visit.isRounding ? nil : visit.format), training: false)
+      guard window < windows else {
+        for unit in weights.units.indices { try weights.bring(unit) }
+        continue
+      }
       for t in 0..<context {
         let at = window * context + t
         space.ids[t] = tokens[at]
         space.targets[t] = t + 1 < context ? tokens[at + 1] : -1
       }
-      DecoderModel.loss(parameters, space)
+      try DecoderModel.loss(weights.parameters, space, visiting: visit)
       var loss = 0.0
       for t in 0..<context { loss += space.loss[t] }
       sum.place(loss, at: window)
@@ -73,13 +75,29 @@ final class Validation {
   }
 }
 
-extension Parameters {
-  fileprivate func round(_ names: Set<String>, to format: MXFormat, rule: ScaleRule) {
-    for (unit, spec) in layout.all where names.contains(spec.name) {
-      var region = units[unit].flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
-      BlockCodec.roundTrip(inPlace: &region, format: format, rule: rule)
+/// Follows a forward pass in one format.
+private struct ValidationVisit: UnitVisitor {
+  typealias Failure = any Error
+
+  let trainer: Trainer
+  let format: MXFormat?
+  /// In a run without formats: the tensors that are rounded in place.
+  let rounded: Set<String>
+
+  var isRounding: Bool { !rounded.isEmpty }
+
+  func willUse(unit: Int, _ direction: PassDirection) throws {
+    // Validation multiplies in fp32: nothing is packed.
+    let isFresh = try trainer.weights.use(unit, as: isRounding ? nil : format, for: [])
+    guard isRounding, isFresh, let format else { return }
+    let parameters = trainer.weights.parameters
+    for spec in parameters.layout.units[unit].parameters where rounded.contains(spec.name) {
+      var region = parameters.units[unit].flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
+      BlockCodec.roundTrip(inPlace: &region, format: format, rule: trainer.configuration.quantization.scaleRule)
     }
   }
+
+  func poll() throws { try trainer.poll() }
 }
 
 extension Trainer {

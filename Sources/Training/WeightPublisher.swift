@@ -232,21 +232,28 @@ final class WeightPublisher {
   /// Makes the weights of a unit those of `format` (nil: fp32), as the next in the order of the pass.
   ///
   /// - Parameter uses: what low-precision layers pack them for; nothing in a validation, which runs in fp32.
-  func use(_ unit: Int, as format: MXFormat?, for uses: WeightUses) throws {
-    try bring(unit)
+  /// - Returns: whether they have come anew, rather than being there already.
+  @discardableResult
+  func use(_ unit: Int, as format: MXFormat?, for uses: WeightUses) throws -> Bool {
+    let isFresh = try bring(unit)
     materialize(unit, format, uses)
+    return isFresh
   }
 
   /// The same for a rank that has nothing to compute.
-  func bring(_ unit: Int) throws {
+  @discardableResult
+  func bring(_ unit: Int) throws -> Bool {
+    var isFresh = false
     if done < jobs.count, jobs[done].use == usesSeen {
       precondition(jobs[done].unit == unit, "unit \(unit) is used where \(jobs[done].unit) was announced")
       try finishJob()
       try startMore()
+      isFresh = true
     }
     usesSeen += 1
-    if wire == .delta { derive(unit) }
+    if wire == .delta { isFresh = derive(unit) }
     precondition(held[places[unit]].unit == unit, "unit \(unit) is used before it was gathered")
+    return isFresh
   }
 
   func poll() throws(CommunicationError) {
@@ -271,7 +278,7 @@ final class WeightPublisher {
     }
     jobIsDense[buffer] = isFresh || !held.isDense
     let formats = jobFormats[buffer].count, isDense = jobIsDense[buffer]
-    try gathers[buffer].start { rank in
+    unsafe try gathers[buffer].start { rank in
       byteCount(index, ofRank: rank, formats: formats, isDense: isDense)
     } fill: { message in
       unsafe fill(message, index, jobFormats[buffer], isDense: isDense)
@@ -287,6 +294,21 @@ final class WeightPublisher {
     case .bf16: return 2 * unit.shards.elementCount(ofRank: rank)
     case .delta:
       return isReplicaSet ? replica!.byteCount(unit.shards, ofRank: rank) : 4 * unit.shards.elementCount(ofRank: rank)
+    }
+  }
+
+  /// Bytes of all ranks' messages when every unit is published once in one format.
+  var publishedBytes: Int {
+    units.indices.reduce(0) { sum, index in
+      let unit = units[index]
+      return sum + (0..<communicator.size).reduce(0) { bytes, rank in
+        switch wire {
+        case .codes, .codeDelta: bytes + unit.codeBytes(ofRank: rank) + unit.denseBytes(ofRank: rank)
+        case .fp32: bytes + 4 * unit.shards.elementCount(ofRank: rank)
+        case .bf16: bytes + 2 * unit.shards.elementCount(ofRank: rank)
+        case .delta: bytes + replica!.byteCount(unit.shards, ofRank: rank)
+        }
+      }
     }
   }
 
@@ -322,7 +344,7 @@ final class WeightPublisher {
     held[place].unit = index
     held[place].packed = []
     if wire.carriesCodes { reserveSlots(for: jobFormats[buffer], at: place) } else { held[place].values = nil }
-    try gathers[buffer].finish { rank, message, _ in
+    unsafe try gathers[buffer].finish { rank, message, _ in
       var offset = 0
       switch wire {
       case .codes:
@@ -380,21 +402,23 @@ final class WeightPublisher {
     held[place].isDense = true
   }
 
-  /// Takes a unit's weights from the replica, as far as they are not there.
-  private func derive(_ index: Int) {
+  /// Takes a unit's weights from the replica, as far as they are not there; says whether dense ones were not.
+  private func derive(_ index: Int) -> Bool {
     let unit = units[index], place = places[index]
     if held[place].unit != index { held[place].clear() }
     held[place].unit = index
-    if !held[place].isDense {
+    let isFresh = !held[place].isDense
+    if isFresh {
       unsafe unit.copyDense(whole: replica!.units[index].values.unsafeAddress())
       held[place].isDense = true
     }
-    guard !unit.quantized.isEmpty else { return }
+    guard !unit.quantized.isEmpty else { return isFresh }
     for format in wanted where !held[place].formats.contains(format) {
       reserveSlot(for: format, at: place)
       unsafe unit.encode(
         whole: replica!.units[index].values.unsafeAddress(), format, scaleRule, into: slot(of: format, at: place))
     }
+    return isFresh
   }
 
   private func reserveSlots(for formats: [MXFormat], at place: Int) {
@@ -445,12 +469,28 @@ final class WeightPublisher {
     held[place].packed = uses
   }
 
-  /// Codes of the quantized tensors of a unit in use, in the wire format.
+  // MARK: Codes of the masters
+
+  /// The codes of a unit's masters in `format`, whatever the wire: what an anchor file will hold. Collective, between
+  /// passes; the weights have to come again after it.
+  func gatherCodes(ofUnit index: Int, in format: MXFormat) throws {
+    precondition(done == jobs.count, "codes are gathered while a pass is under way")
+    let unit = units[index], place = places[index]
+    if unit.quantized.isEmpty { return }
+    held[place].clear()
+    history?.forget()
+    unsafe try gathers[0].start { unit.codeBytes(ofRank: $0) } fill: { message in
+      unsafe unit.encode(format, scaleRule, to: message.assumingMemoryBound(to: UInt8.self))
+    }
+    unsafe try gathers[0].finish { rank, message, _ in unsafe unit.place(codes: message, ofRank: rank, into: slots[place][0]) }
+  }
+
+  /// The codes that were gathered last.
   func forEachTensor(
-    ofUnit index: Int, in wire: MXFormat, _ body: (ParameterSpec, Span<UInt8>, Span<UInt8>) throws -> Void
+    ofUnit index: Int, _ body: (ParameterSpec, Span<UInt8>, Span<UInt8>) throws -> Void
   ) throws {
     if units[index].quantized.isEmpty { return }
-    try units[index].forEachTensor(in: slot(of: wire, at: places[index]), body)
+    try units[index].forEachTensor(in: slots[places[index]][0], body)
   }
 
   // MARK: Rows
@@ -460,10 +500,10 @@ final class WeightPublisher {
     precondition(done == jobs.count, "rows are gathered while a pass is under way")
     let shards = units[index].shards, count = shards.elementCount(ofRank: communicator.rank)
     let source = unsafe shard.unsafeAddress(), target = unsafe UnsafeMutableRawPointer(full.unsafeMutableAddress())
-    try gathers[0].start { 4 * shards.elementCount(ofRank: $0) } fill: { message in
+    unsafe try gathers[0].start { 4 * shards.elementCount(ofRank: $0) } fill: { message in
       unsafe message.copyMemory(from: source, byteCount: 4 * count)
     }
-    try gathers[0].finish { rank, message, _ in
+    unsafe try gathers[0].finish { rank, message, _ in
       unsafe shards.copyShard(ofRank: rank, .elements(size: 4), fromShard: message, toFull: target)
     }
   }
@@ -471,16 +511,18 @@ final class WeightPublisher {
   /// What of a unit all ranks must hold alike: codes, dense tensors, the replica.
   func forEachCommonPart(ofUnit index: Int, _ body: (RawSpan) -> Void) {
     let unit = units[index], place = places[index]
-    if let replica { body(replica.units[index].values.span.bytes) }
+    if let replica {
+      unsafe body(replica.units[index].values.region(0, rows: 1, columns: unit.shards.elementCount).span.bytes)
+    }
     guard held[place].unit == index else { return }
     if held[place].isDense {
       for spec in unit.dense {
-        body(parameters.units[index].flat.region(spec.offset, rows: 1, columns: spec.count).span.bytes)
+        unsafe body(parameters.units[index].flat.region(spec.offset, rows: 1, columns: spec.count).span.bytes)
       }
     }
     for (number, format) in held[place].formats.enumerated() where format != nil {
-      body(slots[place][number].codes.bytes.region(0..<unit.packedShards.elementCount).span.bytes)
-      body(slots[place][number].scales.bytes.region(0..<unit.packedShards.scaleCount).span.bytes)
+      unsafe body(slots[place][number].codes.bytes.region(0..<unit.packedShards.elementCount).span.bytes)
+      unsafe body(slots[place][number].scales.bytes.region(0..<unit.packedShards.scaleCount).span.bytes)
     }
   }
 }
