@@ -87,7 +87,7 @@ public final class TrainingRun {
     defer { StopSignals.restore() }
     for line in trainer.linear.decisionLines { report(line) }
     if communicator.size > 1 { report("\(communicator.nodeDescription); \(trainer.wireDescription)") }
-    try watch()
+    watch()
     defer { trainer.watchdog = nil }
     var lastSaved = try start(resume)
     let metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
@@ -119,10 +119,9 @@ public final class TrainingRun {
   }
 
   /// Begins to look out for ranks that stand still.
-  private func watch() throws {
+  private func watch() {
     let seconds = settings.communication.watchdogSeconds
     guard seconds > 0 else { return }
-    try communicator.onRoot { try directory.removeStallMarkers() }
     trainer.watchdog = Watchdog(
       .init(rank: communicator.rank, ranks: communicator.size, directory: directory.path), limits: .init(step: seconds))
   }
