@@ -1,12 +1,12 @@
 internal import CKernels
 public import Tensors
 
-/// Runs of fp32 as groups of 4- or 8-bit codes with one fp32 scale, for the way between ranks (`ck_wire.h`, which states
-/// layout and rounding to the bit).
+/// Runs of fp32 as groups of 4- or 8-bit codes with one fp32 scale, for the way between ranks (`ck_wire.h`, which
+/// states layout and rounding to the bit).
 ///
 /// Legend: a run is n consecutive values, any n, in blocks of 32; its padded length is whole blocks, zeros behind the
-/// last value. Codes are those of the values, or of their rotation by `WireRotation`, which spreads a few large ones over
-/// their block; sums of rotated values are rotated sums, so only the last receiver rotates back.
+/// last value. Codes are those of the values, or of their rotation by `WireRotation`, which spreads a few large ones
+/// over their block; sums of rotated values are rotated sums, so only the last receiver rotates back.
 ///
 /// - A group that holds a NaN or an infinity arrives as NaN throughout.
 /// - A group whose largest magnitude is below 2^-100 arrives as zeros.

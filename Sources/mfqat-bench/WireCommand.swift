@@ -10,9 +10,9 @@ struct WireCommand: ParsableCommand {
     abstract: "Codecs between ranks: values a second on one thread, and the link below which each one pays.",
     discussion: """
       A codec saves bits of every value and takes time for it. It pays on links slower than bits saved / (seconds of \
-      pack + unpack) of one value, times the threads that share the work. Unpacking rotated codes includes the rotation \
-      back. Bits are saved from fp32; those of the codec for differences of weights, groups of 2048, from bf16. Half a \
-      megabyte of values stays in the second cache; 64 MiB come from memory.
+      pack + unpack) of one value, times the threads that share the work. Unpacking rotated codes includes the \
+      rotation back. Bits are saved from fp32; those of the codec for differences of weights, groups of 2048, from \
+      bf16. Half a MiB of values stays in the second cache; 64 MiB come from memory.
       """)
 
   @Option(name: .customLong("count"), help: "Values of a run; 131072 and 16777216 without.")
@@ -115,7 +115,8 @@ private struct WireWork {
     switch kind {
     case .codes(let codec, let rotated, let stochastic):
       let what = codec.group == 2048 ? "weight differences" : "gradients"
-      return "\(what) \(codec.bits.rawValue) bit, \(rotated ? "Hadamard, " : "")\(stochastic ? "stochastic" : "nearest")"
+      let rounding = stochastic ? "stochastic" : "nearest"
+      return "\(what) \(codec.bits.rawValue) bit, \(rotated ? "Hadamard, " : "")\(rounding)"
     case .bfloat16: return "bf16"
     case .byteDifference: return "byte differences"
     }

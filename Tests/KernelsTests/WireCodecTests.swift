@@ -72,7 +72,7 @@ import Testing
           let y = test.unpack(payload, count: 300, on: .available[0])
           #expect(y[..<128].allSatisfy { $0 == 0 } && y[256...].allSatisfy { $0 == 0 }, "\(name)")
           // A rotation of numbers near the greatest one overflows, and says so.
-          if !value.isFinite { #expect(y[128..<256].allSatisfy(\.isNaN), "\(name)") }
+          if !value.isFinite { #expect(y[128..<256].allSatisfy { $0.isNaN }, "\(name)") }
           if value.isFinite && value < 0x1p-105 { #expect(y.allSatisfy { $0 == 0 }, "\(name)") }
           if !test.rotated && value == .greatestFiniteMagnitude { #expect(abs(y[140] / value - 1) < 1e-6) }
         }
@@ -100,7 +100,8 @@ import Testing
       for rounding in [WireCodec.Rounding.nearest, .stochastic(random, first: 0)] {
         // The largest of a block and its negative, with random mantissas.
         let x = (0..<1 << 16).map { i in
-          let largest = Float(bitPattern: 0x3F80_0000 | UInt32(truncatingIfNeeded: random.word(UInt64(i / 32)) & 0x7F_FFFF))
+          let mantissa = UInt32(truncatingIfNeeded: random.word(UInt64(i / 32)) & 0x7F_FFFF)
+          let largest = Float(bitPattern: 0x3F80_0000 | mantissa)
           return i % 2 == 0 ? largest : -largest
         }
         let test = WireCase(codec: codec, rounding: rounding)
