@@ -75,7 +75,7 @@ enum WireDefinition {
     var codes = [Int](repeating: 0, count: v.count)
     for first in stride(from: 0, to: v.count, by: codec.group) {
       let group = first..<min(first + codec.group, v.count)
-      guard group.allSatisfy({ v[$0].isFinite }) else {
+      guard group.allSatisfy({ v[$0].magnitude < 0x1p127 }) else {
         payload.scales.append(Float.nan.bitPattern)
         if let residual = test.residual { for i in group { payload.residual![i] = residual[i].bitPattern } }
         continue
