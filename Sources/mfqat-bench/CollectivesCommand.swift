@@ -1,83 +1,79 @@
 import ArgumentParser
 import Checkpoints
 import Communication
-import Tensors
 import Transformer
 
 /// `mfqat-bench collectives`: what a step does between ranks, on the ranks of the launcher.
 struct CollectivesCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "collectives",
-    abstract: "Reduction and gathers of one unit: run it under mpirun.",
+    abstract: "Reduction and gathers of one unit on every wire, and the links: run it under mpirun.",
     discussion: """
-      Every measurement begins with a barrier; times are those of rank 0. Bytes are those of the whole unit in the form \
-      in which it travels.
+      Every measurement begins with a barrier; times are those of rank 0 and include making and reading the codes. MB are \
+      those of the whole unit in the form in which it travels, once; "MB between" is what leaves nodes, all of them \
+      together. Bits between nodes are those which the link of one node carries of every value that comes from elsewhere: \
+      ranks that each fetch the same bytes for themselves count as often as they are.
+
+      Links: on every node at once one rank sends to another and receives as much, 1 byte to --largest. The latency is \
+      the time of that byte, the speed the slope of the least squares over the least times.
       """)
 
   @Option(help: "Model shape: \(BenchModel.allCases.map(\.rawValue).joined(separator: ", ")).")
   var config = BenchModel.stories15m
   @Option(help: "Repetitions of each.")
   var repetitions = 20
+  @Option(help: "The longest message between two ranks, in bytes.")
+  var largest = 16 << 20
+  @Flag(help: "Measure the links only.")
+  var linksOnly = false
   @OptionGroup var report: ReportOptions
+
+  func validate() throws {
+    guard repetitions > 0, largest >= 1024 else { throw ValidationError("--repetitions 1, --largest 1024 or more") }
+  }
 
   func run() throws {
     let communicator = try Communicator.world()
-    let model = try config.configuration(context: config.context)
-    var table = Table(["collective", "unit", "MB", "ms", "least", "spread", "GB/s"])
-    let layout = ParameterLayout(model)
+    let probe = try LinkProbe(on: communicator, largest: largest, repetitions: repetitions)
+    if communicator.isRoot { probe.print(report) }
+    if linksOnly { return }
+
+    let layout = ParameterLayout(try config.configuration(context: config.context))
+    var table = Table(["collective", "unit", "MB", "MB between", "bits between", "ms", "least", "spread", "GB/s"])
     // The embedding and the first layer: the largest unit and the usual one.
     for unit in layout.units.prefix(2) {
-      try measure(unit, on: communicator, &table)
+      let measured = try CollectiveUnit(unit, on: communicator, repetitions: repetitions)
+      for wire in CollectiveUnit.gradientWires(on: communicator) {
+        add(try measured.reduction(wire), unit, communicator, &table)
+      }
+      for form in WeightForm.allCases { add(try measured.gather(form), unit, communicator, &table) }
     }
     guard communicator.isRoot else { return }
-    report.table("Collectives of \(communicator.size) rank\(communicator.size == 1 ? "" : "s")", table)
+    report.table(
+      "Collectives of \(communicator.size) rank\(communicator.size == 1 ? "" : "s"), \(communicator.nodeDescription)", table)
   }
 
-  private func measure(_ unit: UnitLayout, on communicator: Communicator, _ table: inout Table) throws {
-    let arena = Arena("collectives"), rank = communicator.rank
-    let shards = RowShards(
-      unit.parameters.map { .init(rows: $0.rows, columns: $0.columns) }, ranks: communicator.size)
-    let staging = ShardStaging(for: [shards], in: arena)
-    let reducer = ExactReducer(
-      communicator, LaneSchedule(lanes: communicator.size, ranks: communicator.size), staging: staging)
-    let gather = ShardGather(communicator, staging: staging)
-    var full = Tensor(rows: 1, columns: shards.elementCount, in: arena)
-    var sum = Tensor(rows: 1, columns: shards.elementCount(ofRank: rank), in: arena)
-    var ownCodes = HostBuffer<UInt8>(count: shards.elementCount(ofRank: rank), in: arena)
-    var ownScales = HostBuffer<UInt8>(count: shards.scaleCount(ofRank: rank), in: arena)
-    var codes = HostBuffer<UInt8>(count: shards.elementCount, in: arena)
-    var scales = HostBuffer<UInt8>(count: shards.scaleCount, in: arena)
-    full.fillWithNoise(seed: 17)
-    ownCodes[0] = 1
-    ownScales[0] = 127
-
-    func add(_ name: String, bytes: Int, _ work: () throws -> Void) throws {
-      try work()
-      var sample = Sample()
-      for _ in 0..<max(repetitions, 1) {
-        try communicator.barrier()
-        try sample.measure(work)
-      }
-      guard communicator.isRoot else { return }
-      let median = sample.wall.median
-      report.line([
-        ("bench", "collectives"), ("collective", .string(name)), ("unit", .string(unit.name)),
-        ("ranks", .integer(communicator.size)), ("bytes", .integer(bytes)), ("seconds_median", median.json),
-        ("seconds_min", sample.wall.least.json), ("spread", sample.wall.spread.json),
-        ("gigabytes_per_second", (Double(bytes) / median / 1e9).json), ("measurements", .integer(sample.count)),
-      ])
-      table.add([
-        name, unit.name, (Double(bytes) / 1e6).fixed(1), (1000 * median).fixed(2), (1000 * sample.wall.least).fixed(2),
-        (100 * sample.wall.spread).fixed(0) + " %", (Double(bytes) / median / 1e9).fixed(2),
-      ])
-    }
-
-    try add("reduce gradients", bytes: 4 * shards.elementCount) {
-      try reducer.reduce(&full, round: 0, of: shards, into: &sum, overwrite: true)
-    }
-    try add("gather fp32 rows", bytes: 4 * shards.elementCount) { try gather.gatherRows(sum, of: shards, into: &full) }
-    try add("gather codes", bytes: shards.elementCount + shards.scaleCount) {
-      try gather.gatherPacked(codes: ownCodes, scales: ownScales, of: shards, intoCodes: &codes, scales: &scales)
-    }
+  private func add(
+    _ measured: MeasuredCollective, _ unit: UnitLayout, _ communicator: Communicator, _ table: inout Table
+  ) {
+    guard communicator.isRoot else { return }
+    let wall = measured.times.wall, nodes = communicator.topology?.map.nodeCount ?? 1
+    let bits = nodes > 1 ? 8 * Double(measured.bytesBetweenNodes) / Double(measured.values * (nodes - 1)) : 0
+    let rate = Double(measured.bytes) / wall.median / 1e9
+    report.line([
+      ("bench", "collectives"), ("collective", .string(measured.name)), ("unit", .string(unit.name)),
+      ("ranks", .integer(communicator.size)), ("nodes", .integer(nodes)), ("values", .integer(measured.values)),
+      ("bytes", .integer(measured.bytes)), ("bytes_between_nodes", .integer(measured.bytesBetweenNodes)),
+      ("bits_between_nodes", bits.json), ("seconds_median", wall.median.json), ("seconds_min", wall.least.json),
+      ("spread", wall.spread.json), ("gigabytes_per_second", rate.json), ("measurements", .integer(wall.count)),
+    ])
+    let cells = [
+      measured.name, unit.name, megabytes(measured.bytes), megabytes(measured.bytesBetweenNodes),
+      nodes > 1 ? bits.fixed(2) : "-", (1000 * wall.median).fixed(2), (1000 * wall.least).fixed(2),
+      (100 * wall.spread).fixed(0) + " %", rate.fixed(2),
+    ]
+    table.add(cells)
   }
+
+  private func megabytes(_ bytes: Int) -> String { (Double(bytes) / 1e6).fixed(2) }
 }
