@@ -28,12 +28,12 @@ final class WeightPublisher {
 
   let units: [UnitTensors]
   private let state: ShardedState
-  private let communicator: Communicator
+  let communicator: Communicator
   private let gathers: [PayloadGather]
   private let slices: [MXFormat: CompiledSlice]
   private let history: CodeHistory?
   /// Which place in memory a unit has, and what it holds now.
-  private let places: [Int]
+  let places: [Int]
   private let sharesPlace: [Bool]
   private var held: [Held]
   private let slots: [[CodeSlot]]
@@ -294,21 +294,6 @@ final class WeightPublisher {
     case .bf16: return 2 * unit.shards.elementCount(ofRank: rank)
     case .delta:
       return isReplicaSet ? replica!.byteCount(unit.shards, ofRank: rank) : 4 * unit.shards.elementCount(ofRank: rank)
-    }
-  }
-
-  /// Bytes of all ranks' messages when every unit is published once in one format.
-  var publishedBytes: Int {
-    units.indices.reduce(0) { sum, index in
-      let unit = units[index]
-      return sum + (0..<communicator.size).reduce(0) { bytes, rank in
-        switch wire {
-        case .codes, .codeDelta: bytes + unit.codeBytes(ofRank: rank) + unit.denseBytes(ofRank: rank)
-        case .fp32: bytes + 4 * unit.shards.elementCount(ofRank: rank)
-        case .bf16: bytes + 2 * unit.shards.elementCount(ofRank: rank)
-        case .delta: bytes + replica!.byteCount(unit.shards, ofRank: rank)
-        }
-      }
     }
   }
 
