@@ -77,6 +77,9 @@ public struct CommunicationForecast: Sendable, Hashable {
   public let gradients: Flow
   public let weightsOfForward: Flow
   public let weightsOfBackward: Flow
+  /// Sums over ranks, as a ring adds them: (p - 1)/p of the bytes out and in again, in 2 (p - 1) messages. The library
+  /// may take another way, and statistics count the values once.
+  public let control: Flow
 
   /// Of weights, forward and backward.
   public var weights: Flow { Flow(operations: weightsOfForward.operations + weightsOfBackward.operations) }
@@ -84,21 +87,25 @@ public struct CommunicationForecast: Sendable, Hashable {
 
   /// - Parameters:
   ///   - reductions, gathers: of one step, in the order in which it makes them.
-  public init(_ map: NodeMap, _ wire: GradientWire, reductions: [Reduction], gathers: [Gather]) {
+  ///   - summed: bytes of each of the step's sums over ranks.
+  public init(
+    _ map: NodeMap, _ wire: GradientWire, reductions: [Reduction], gathers: [Gather], summed: [Int] = []
+  ) {
     let route = ForecastRoute(map)
     gradients = Flow(operations: reductions.map { route.reduction($0, wire) })
     weightsOfForward = Flow(operations: gathers.filter { !$0.isInBackward }.map { route.gather($0.bytes) })
     weightsOfBackward = Flow(operations: gathers.filter(\.isInBackward).map { route.gather($0.bytes) })
+    control = Flow(operations: summed.map { route.sum($0) })
   }
 
   public func communicationSeconds(on links: LinkModels) -> Double {
-    gradients.seconds(on: links) + weights.seconds(on: links)
+    gradients.seconds(on: links) + weights.seconds(on: links) + control.seconds(on: links)
   }
 
   /// Seconds of communication in which a rank does nothing else.
   ///
-  /// Without overlap that is all of it. With overlap the first gather and the last reduction have nothing to hide behind;
-  /// the other gathers of the forward hide behind its computation, and what the backward gathers and reduces behind its.
+  /// Without overlap that is all of it. With overlap the first gather, the last reduction and the sums over ranks have
+  /// nothing to hide behind; the other gathers of the forward hide behind its computation, and what the backward gathers and reduces behind its.
   ///
   /// - Parameters:
   ///   - compute: seconds of forward and backward.
@@ -112,7 +119,7 @@ public struct CommunicationForecast: Sendable, Hashable {
     let forward = weightsOfForward.seconds(on: links) - firstGather
     let backward = weightsOfBackward.seconds(on: links) + gradients.seconds(on: links) - lastReduction
     return firstGather + max(0, forward - (1 - backwardShare) * compute)
-      + max(0, backward - backwardShare * compute) + lastReduction
+      + max(0, backward - backwardShare * compute) + lastReduction + control.seconds(on: links)
   }
 
   /// Seconds of a step: what it computes and the communication that it waits for.

@@ -183,4 +183,24 @@ struct ForecastRoute {
     hop.messagesWithin = sizes[0] - 1
     return hop
   }
+
+  // MARK: Sums
+
+  /// A sum over ranks, slot by slot, on every rank: as a ring does it, in the order of ranks.
+  func sum(_ bytes: Int) -> CommunicationForecast.Operation {
+    var hop = ForecastHop()
+    guard ranks > 1 else { return CommunicationForecast.Operation(hops: [hop]) }
+    let sent = 2 * bytes * (ranks - 1) / ranks
+    let crossings = (0..<ranks).filter { map.nodes[$0] != map.nodes[($0 + 1) % ranks] }
+    var out = Array(repeating: 0, count: map.nodeCount)
+    for rank in crossings { out[map.nodes[rank]] += sent }
+    hop.outOfNode = out.max() ?? 0
+    hop.intoNode = hop.outOfNode
+    hop.bytesBetweenNodes = out.reduce(0, +)
+    hop.bytesWithinNodes = sent * (ranks - crossings.count)
+    hop.widestRank = crossings.count < ranks ? sent : 0
+    // Every step waits for the slowest link of the ring.
+    if crossings.isEmpty { hop.messagesWithin = 2 * (ranks - 1) } else { hop.messagesBetween = 2 * (ranks - 1) }
+    return CommunicationForecast.Operation(hops: [hop])
+  }
 }

@@ -8,6 +8,8 @@ import Transformer
 
 /// What a dry run prints: sizes and counts known before the first step.
 public struct RunPlan: Sendable {
+  typealias Fact = (name: String, value: JSONValue, text: String)
+
   public let facts: [(name: String, value: JSONValue, text: String)]
   public let memory: MemoryForecast
 
@@ -36,7 +38,7 @@ extension TrainingRun {
     let t = settings.training, context = settings.data.context
     let parameters = trainer.model.parameterCount
     let quantized = trainer.quantizedCount
-    func fact(_ name: String, _ value: Int, _ text: String? = nil) -> (name: String, value: JSONValue, text: String) {
+    func fact(_ name: String, _ value: Int, _ text: String? = nil) -> RunPlan.Fact {
       (name, .integer(value), text ?? "\(value)")
     }
     return RunPlan(
@@ -61,7 +63,7 @@ extension TrainingRun {
         ),
         fact(
           "gathered_bytes_per_step", trainer.gatheredBytesPerPublish, Figures.bytes(trainer.gatheredBytesPerPublish)),
-      ],
+      ] + trainer.communicationFacts,
       memory: MemoryForecast(trainer.memory, tokenBytes: trainer.tokenBytes, ranks: communicator.size))
   }
 
@@ -103,5 +105,7 @@ extension Trainer {
 
   /// Bytes that all ranks together send of their rows when weights are published once, whatever their number: 8.25 bits a
   /// weight as codes. Differences of codes are counted as codes, which is their upper bound.
-  var gatheredBytesPerPublish: Int { weights.messages.publishedBytes }
+  var gatheredBytesPerPublish: Int {
+    weights.units.indices.reduce(0) { $0 + weights.messages.publishedBytes(ofUnit: $1).reduce(0, +) }
+  }
 }

@@ -33,7 +33,7 @@ public final class Trainer {
   /// Told of every unit, so that a rank that stands still is noticed.
   var watchdog: Watchdog?
   let gradients: Parameters
-  private let localSums: LocalSums?
+  let localSums: LocalSums?
   private let space: Workspace
   private let teacher: Teacher?
   let reducer: GradientReducer

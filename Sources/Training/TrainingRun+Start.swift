@@ -1,5 +1,6 @@
 import Checkpoints
 import Communication
+import Settings
 import Transformer
 
 /// Where a run begins: at a checkpoint, or at the starting model.

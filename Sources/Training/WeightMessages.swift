@@ -99,16 +99,16 @@ final class WeightMessages {
     return max(4 * unit.shards.elementCount, codes + 4 * unit.denseShards.elementCount)
   }
 
-  /// Bytes of all ranks' messages when every unit is published in one format; code differences are counted as codes.
-  var publishedBytes: Int {
-    units.reduce(0) { sum, unit in
-      sum + (0..<unit.shards.ranks).reduce(0) { bytes, rank in
-        switch wire {
-        case .codes, .codeDelta: bytes + unit.codeBytes(ofRank: rank) + unit.denseBytes(ofRank: rank)
-        case .fp32: bytes + 4 * unit.shards.elementCount(ofRank: rank)
-        case .bf16: bytes + 2 * unit.shards.elementCount(ofRank: rank)
-        case .delta: bytes + replica!.byteCount(unit.shards, ofRank: rank)
-        }
+  /// Bytes of every rank's message of a unit once ranks know what came before; code differences are counted as codes, their
+  /// upper bound.
+  func publishedBytes(ofUnit index: Int, formats: Int = 1, isDense: Bool = true) -> [Int] {
+    let unit = units[index]
+    return (0..<unit.shards.ranks).map { rank in
+      switch wire {
+      case .codes, .codeDelta: formats * unit.codeBytes(ofRank: rank) + (isDense ? unit.denseBytes(ofRank: rank) : 0)
+      case .fp32: 4 * unit.shards.elementCount(ofRank: rank)
+      case .bf16: 2 * unit.shards.elementCount(ofRank: rank)
+      case .delta: replica!.byteCount(unit.shards, ofRank: rank)
       }
     }
   }

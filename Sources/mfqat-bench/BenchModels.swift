@@ -9,6 +9,8 @@ enum BenchModel: String, CaseIterable, ExpressibleByArgument {
   case b
   /// 160 million.
   case c
+  /// 20 million, nearly all of it in layers: what ranks exchange.
+  case d
   /// 0.1 million: what is left when arithmetic costs nothing.
   case tiny
 
@@ -18,6 +20,7 @@ enum BenchModel: String, CaseIterable, ExpressibleByArgument {
     case .stories15m: "a"
     case .b: "b"
     case .c: "c"
+    case .d: "d"
     case .tiny: "t"
     }
   }
@@ -26,6 +29,7 @@ enum BenchModel: String, CaseIterable, ExpressibleByArgument {
     switch self {
     case .stories15m: 256
     case .b, .c: 512
+    case .d: 16
     case .tiny: 64
     }
   }
@@ -34,7 +38,7 @@ enum BenchModel: String, CaseIterable, ExpressibleByArgument {
     switch self {
     case .stories15m: 8
     case .b: 4
-    case .c, .tiny: 2
+    case .c, .d, .tiny: 2
     }
   }
 
@@ -43,6 +47,7 @@ enum BenchModel: String, CaseIterable, ExpressibleByArgument {
     case .stories15m: (288, 6, 6, 768, 32000)
     case .b: (512, 8, 8, 1376, 4096)
     case .c: (1024, 12, 16, 2752, 8192)
+    case .d: (512, 6, 8, 1376, 2048)
     case .tiny: (64, 2, 2, 160, 256)
     }
   }

@@ -24,6 +24,6 @@ struct Bench: ParsableCommand {
       """,
     subcommands: [
       GemmCommand.self, QuantizeCommand.self, HadamardCommand.self, LinearCommand.self, StepCommand.self,
-      CollectivesCommand.self, WireCommand.self, OutliersCommand.self,
+      CollectivesCommand.self, CommunicationCommand.self, WireCommand.self, OutliersCommand.self,
     ])
 }
