@@ -16,8 +16,12 @@ struct CommunicationCommand: ParsableCommand {
       elsewhere. The prediction is the part of a step without overlap that is not spent in communication (on the slowest \
       rank), and the model's seconds for the bytes that this pair sends, on links that are measured first.
 
-        launch/cluster up 3 2 --rate 1gbit
-        launch/cluster run mfqat-bench communication
+      Ranks that share processors wait for one another, which looks like communication. --baseline takes out of the       prediction all that a step needs on fast links: the rest of a step is then what it took in another run, less the       model's seconds on that run's links.
+
+        launch/cluster up 3 2
+        launch/cluster run mfqat-bench communication --json >fast.jsonl
+        launch/cluster rate 1gbit
+        launch/cluster run mfqat-bench communication --baseline fast.jsonl
       """)
 
   @Option(help: "Model shape: \(BenchModel.allCases.map(\.rawValue).joined(separator: ", ")).")
@@ -40,6 +44,8 @@ struct CommunicationCommand: ParsableCommand {
   var sequences = 1
   @Option(help: "Tokens a sequence; the configuration's without.")
   var context: Int?
+  @Option(help: "What the same command printed with --json on links that cost next to nothing.")
+  var baseline: String?
   @Option(help: "Gbit/s of the link between nodes, for the prediction; measured without.")
   var link: Double?
   @OptionGroup var report: ReportOptions
@@ -56,6 +62,7 @@ struct CommunicationCommand: ParsableCommand {
     let probe = try LinkProbe(on: communicator, largest: 16 << 20, repetitions: 20)
     if communicator.isRoot { probe.print(report) }
     guard var links = try probe.models(on: communicator) else { throw ValidationError("no straight line fits the links") }
+    let baseline = try baseline.map { try CommunicationBaseline(file: $0) }
     if let link { links.between.bytesPerSecond = link / 8 * 1e9 }
 
     var table = Table([
@@ -66,11 +73,11 @@ struct CommunicationCommand: ParsableCommand {
       let plain = try CommunicationMeasurement(self, pair, overlap: false, on: communicator)
       let overlapped = try CommunicationMeasurement(self, pair, overlap: true, on: communicator)
       guard communicator.isRoot else { continue }
+      // What is left of a step without communication is clearer where nothing runs beside it.
+      let rest = baseline.map { ($0.local(of: pair), $0.local(of: pair)) } ?? (plain.local, plain.compute)
       for measured in [plain, overlapped] {
-        // What is left of a step without communication is clearer where nothing runs beside it.
-        let predicted = plain.local
-          + measured.forecast.exposedSeconds(compute: plain.compute, on: links, overlap: measured.overlap)
-        add(measured, predicted, &table)
+        let exposed = measured.forecast.exposedSeconds(compute: rest.1 ?? 0, on: links, overlap: measured.overlap)
+        add(measured, rest.0.map { $0 + exposed }, links, &table)
       }
     }
     guard communicator.isRoot else { return }
@@ -79,17 +86,20 @@ struct CommunicationCommand: ParsableCommand {
         + "\(links.between.gigabitsPerSecond.fixed(2)) Gbit/s and \((1e6 * links.between.latency).fixed(0)) us", table)
   }
 
-  private func add(_ measured: CommunicationMeasurement, _ predicted: Double, _ table: inout Table) {
+  private func add(
+    _ measured: CommunicationMeasurement, _ predicted: Double?, _ links: LinkModels, _ table: inout Table
+  ) {
     let step = measured.times.wall.median
-    let error = predicted / step - 1
+    let error = predicted.map { $0 / step - 1 }
     report.line(
       measured.members + [
-        ("predicted_seconds", predicted.json), ("prediction_error", error.json), ("sharding", .string(sharding)),
+        ("predicted_seconds", predicted?.json ?? .null), ("prediction_error", error?.json ?? .null),
+        ("model_seconds", measured.forecast.communicationSeconds(on: links).json), ("sharding", .string(sharding)),
         ("config", .string(config.rawValue)),
       ])
     let cells = [
       measured.pair, measured.overlap ? "yes" : "no", (1 / step).fixed(2), (1000 * step).fixed(1),
-      (1000 * predicted).fixed(1), (100 * error).fixed(0) + " %", (1000 * measured.local).fixed(1),
+      predicted.map { (1000 * $0).fixed(1) } ?? "-", error.map { (100 * $0).fixed(0) + " %" } ?? "-", (1000 * measured.local).fixed(1),
       (1000 * measured.exposed).fixed(1), (100 * measured.hiddenFraction).fixed(0) + " %",
       (Double(measured.bytesBetweenNodes) / 1e6).fixed(2), measured.bits(measured.gradientBytes).fixed(2),
       measured.bits(measured.weightBytes).fixed(2),
