@@ -66,7 +66,7 @@ final class ExactPassage: GradientPassage {
     let owned = job.shards.elementCount(ofRank: communicator.rank)
     for index in 0..<job.contributors {
       var contribution = arrived.receive.floats(from: 4 * index * owned, count: owned)
-      sink.adjust(&contribution, unit: job.unit, lane: job.firstLane.map { $0 + index })
+      sink.adjust(&contribution, unit: job.unit, lane: job.firstLane.map { $0 + index }, number: job.number)
       sink.withGradient(ofUnit: job.unit) { sum in
         if job.overwrite && index == 0 { sum.copy(from: contribution) } else { sum.accumulate(contribution) }
       }

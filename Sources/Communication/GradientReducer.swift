@@ -7,8 +7,10 @@ public protocol GradientSink: AnyObject {
   func withGradient(ofUnit unit: Int, _ body: (inout Tensor) -> Void)
   /// Sees every contribution before it is added, for example to mask it: in shard layout, on the owner.
   ///
-  /// - Parameter lane: whose it is; nil for the sum of several.
-  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?)
+  /// - Parameters:
+  ///   - lane: whose it is; nil for the sum of several.
+  ///   - number: of the reduction, as it was given to `reduce`: by now the step may have gone on.
+  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?, number: Int)
 }
 
 /// Sums gradients over ranks while the next ones are computed: each owner gets its rows.
@@ -32,6 +34,7 @@ public final class GradientReducer {
     /// The lane of rank 0 in this round; ranks follow. Nil where a rank's sum covers several.
     let firstLane: Int?
     let overwrite: Bool
+    let number: Int
     /// Of the codes of either hop.
     let rounding: (first: WireRounding, second: WireRounding)
   }
@@ -108,7 +111,7 @@ public final class GradientReducer {
     precondition(communicator.rank >= contributors || gradient.count == shards.elementCount,
       "a gradient of \(gradient.count) elements for a unit of \(shards.elementCount)")
     if passages.isEmpty {
-      sink.adjust(&gradient, unit: unit, lane: firstLane)
+      sink.adjust(&gradient, unit: unit, lane: firstLane, number: number)
       sink.withGradient(ofUnit: unit) { sum in
         if overwrite { sum.copy(from: gradient) } else { sum.accumulate(gradient) }
       }
@@ -116,7 +119,7 @@ public final class GradientReducer {
     }
     if flying == passages.count { try finishOldest() }
     let job = Job(
-      unit: unit, shards: shards, contributors: contributors, firstLane: firstLane, overwrite: overwrite,
+      unit: unit, shards: shards, contributors: contributors, firstLane: firstLane, overwrite: overwrite, number: number,
       rounding: (rounding(unit, step, number, hop: 0), rounding(unit, step, number, hop: 1)))
     try passages[(oldest + flying) % passages.count].start(&gradient, job)
     flying += 1
@@ -178,7 +181,7 @@ final class ReductionScratch {
   /// Gives the contribution, once it is there, to the sink.
   func deliver(_ job: GradientReducer.Job, to sink: any GradientSink) {
     var result = contribution.region(0, rows: 1, columns: job.shards.elementCount(ofRank: rank))
-    sink.adjust(&result, unit: job.unit, lane: nil)
+    sink.adjust(&result, unit: job.unit, lane: nil, number: job.number)
     sink.withGradient(ofUnit: job.unit) { sum in
       if job.overwrite { sum.copy(from: result) } else { sum.accumulate(result) }
     }

@@ -8,8 +8,8 @@ import Transformer
 
 /// Takes this rank's rows of reduced gradients.
 final class GradientOwner: GradientSink {
-  /// The format of a lane's pass; nil in full precision.
-  var format: (_ lane: Int) -> MXFormat? = { _ in nil }
+  /// The format of a lane in a reduction of the running step; nil in full precision.
+  var format: (_ lane: Int, _ number: Int) -> MXFormat? = { _, _ in nil }
 
   private let state: ShardedState
   private let plan: QuantizationPlan
@@ -24,8 +24,8 @@ final class GradientOwner: GradientSink {
 
   /// The clipped estimator: no gradient where the master lies beyond its block's largest value. For the sum of several
   /// lanes they all have one format.
-  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?) {
-    guard clips, let format = format(lane ?? 0) else { return }
+  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?, number: Int) {
+    guard clips, let format = format(lane ?? 0, number) else { return }
     let shard = state.units[unit]
     for run in shard.runs where plan.isQuantized(shard.layout.parameters[run.matrix].name) {
       var rows = contribution.region(run.shardOffset, rows: run.rows.count, columns: run.columns)

@@ -119,7 +119,11 @@ public final class Trainer {
     lossSum = OrderedSum(slots: training.batch, on: communicator, in: memory.communication)
     normSum = OrderedSum(slots: state.rowCount, on: communicator, in: memory.communication)
     learningRate = training.learningRateSchedule
-    owner.format = { [unowned self] lane in format(ofLane: lane)?.format }
+    // Reductions are numbered pass by pass; a sum over all of a step's lanes has one format.
+    let numbersPerPass = training.accumulation * lanes.roundCount
+    owner.format = { [unowned self] lane, number in
+      schedule?.pass(number / numbersPerPass, step: stepsDone, lane: lane).format
+    }
   }
 
   /// Loads the starting weights and publishes them; the teacher is the model that the run started from.

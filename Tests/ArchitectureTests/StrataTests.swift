@@ -75,14 +75,16 @@ import Testing
     }
   }
 
-  @Test func foreignLibrariesHaveOneDoor() {
+  /// Zstandard has two: what is stored, and what is sent, neither of which imports the other.
+  @Test func foreignLibrariesHaveTheirDoors() {
     let doors = [
-      "COpenBLAS": "Kernels", "COpenMPI": "CMPIShims", "CMPIShims": "Communication", "CZstd": "Checkpoints",
-      "CPCRE2": "Text",
+      "COpenBLAS": ["Kernels"], "COpenMPI": ["CMPIShims"], "CMPIShims": ["Communication"],
+      "CZstd": ["Checkpoints", "Communication"], "CPCRE2": ["Text"],
     ]
     for source in Self.sources {
       for name in source.imports {
-        if let door = doors[name] { #expect(source.target == door, "\(source.path) imports \(name); \(door) is its door") }
+        guard let doors = doors[name] else { continue }
+        #expect(doors.contains(source.target), "\(source.path) imports \(name), whose doors are \(doors)")
       }
       if source.target != "CMPIShims" && source.target != "COpenMPI" {
         #expect(!source.text.contains("#include <mpi.h>"), "\(source.path) includes mpi.h")
