@@ -1,7 +1,7 @@
 import Communication
 import Testing
 
-let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks + wireChecks
+let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks + wireChecks + feedbackChecks
 
 /// The checks over the world of this process: one rank in a plain test run, the ranks of the job under `mpirun`.
 ///

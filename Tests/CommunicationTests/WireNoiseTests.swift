@@ -9,7 +9,7 @@ import Testing
   private static let fourNodesOfFour = NodeMap(sizes: [4, 4, 4, 4])
 
   /// Section 3's table, "two-level 8/4 + H32", sums over 16 workers. The figures there round all four nodes' sums; here
-  /// an owner's node is not rounded for itself, so errors are up to √(3/4) of them.
+  /// an owner's node is not rounded for itself, so errors are √(3/4) of them.
   @Test(arguments: [
     (GradientModel.gaussian, 0.118, 0.166), (.student, 0.116, 0.164), (.agreeing, 0.062, 0.087),
   ])
@@ -20,6 +20,7 @@ import Testing
       print("figure: two_level, 4 nodes of 4 ranks, \(model), \(isStochastic ? "stochastic" : "nearest"): "
         + "\(error), table \(table), ratio \(error / table)")
       #expect(abs(error / table - 1) <= 0.25, "\(model), stochastic \(isStochastic): \(error), table \(table)")
+      #expect(abs(error / (0.75.squareRoot() * table) - 1) <= 0.05, "\(model), stochastic \(isStochastic): \(error)")
     }
   }
 
