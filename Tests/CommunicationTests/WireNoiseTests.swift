@@ -3,7 +3,7 @@ import Tensors
 import Testing
 
 /// What rounding on the way does to sums of gradients, in one step and over many. Ranks are threads on nodes by hand.
-@Suite struct WireNoiseTests {
+@Suite(.enabled(if: Launch.current == .alone, "the same on every rank of a job")) struct WireNoiseTests {
   private static let matrix = RowShards.Matrix(rows: 64, columns: 512)
   private static let unit = [RowShards.Matrix(rows: 256, columns: 512)]
   private static let fourNodesOfFour = NodeMap(sizes: [4, 4, 4, 4])
