@@ -1,7 +1,7 @@
 import Communication
 import Testing
 
-let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks + wireChecks
+let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks + wireChecks + feedbackChecks
 
 /// The checks over the world of this process: one rank in a plain test run, the ranks of the job under `mpirun`.
 ///
@@ -26,6 +26,24 @@ let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks +
     case .byLauncher(_, let ranks): #expect(carrier == .mpi && (ranks == nil || ranks == size))
     case .bySlurmWithoutPMI: Issue.record("srun without a process manager interface")
     }
+  }
+}
+
+/// The same checks over MPI processes on nodes by hand: both hops are real messages.
+@Suite(.serialized, .enabled(if: LaunchedJob.isPossible, "\(LaunchedJob.absence)"))
+struct WorldOnNodesTests {
+  @Test(arguments: ["2,2", "1,1,1", "2,1"]) func world(_ nodes: String) throws {
+    let ranks = nodes.split(separator: ",").reduce(0) { $0 + Int($1)! }
+    let job = try LaunchedJob(ranks: ranks, filter: "WorldTests", environment: [NodeMap.variable: nodes])
+    #expect(job.status == 0, "\(job.output)")
+    // Every rank says so, of the same number of tests: none of them ran nothing.
+    #expect(job.output.ranges(of: "Test run with 2 tests in 1 suite passed").count == ranks)
+  }
+
+  @Test func nodesOfAnotherJobAreRefused() throws {
+    let job = try LaunchedJob(ranks: 2, filter: "WorldTests", environment: [NodeMap.variable: "2,2"])
+    #expect(job.status != 0)
+    #expect(job.output.contains("MFQAT_NODES: '2,2' does not describe the nodes of 2 ranks"), "\(job.output)")
   }
 }
 
