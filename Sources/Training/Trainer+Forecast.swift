@@ -46,24 +46,6 @@ extension Trainer {
 }
 
 extension WeightPublisher {
-  /// Bytes of all ranks' messages when every unit is published once in one format.
-  var publishedBytes: Int {
-    units.indices.reduce(0) { sum, unit in
-      sum + (0..<communicator.size).reduce(0) { $0 + publishedBytes(ofUnit: unit, rank: $1, formats: 1) }
-    }
-  }
-
-  private func publishedBytes(ofUnit index: Int, rank: Int, formats: Int, isDense: Bool = true) -> Int {
-    let unit = units[index]
-    switch wire {
-    case .codes, .codeDelta:
-      return formats * unit.codeBytes(ofRank: rank) + (isDense ? unit.denseBytes(ofRank: rank) : 0)
-    case .fp32: return 4 * unit.shards.elementCount(ofRank: rank)
-    case .bf16: return 2 * unit.shards.elementCount(ofRank: rank)
-    case .delta: return replica!.byteCount(unit.shards, ofRank: rank)
-    }
-  }
-
   /// What the passes of a step gather, in the order of use.
   ///
   /// - Parameters:
@@ -71,22 +53,20 @@ extension WeightPublisher {
   ///   - together: formats that travel at once.
   func gathers(newFormats: [Bool], together: Int) -> [CommunicationForecast.Gather] {
     let last = units.count - 1
-    var held = Array(repeating: -1, count: (places.max() ?? 0) + 1)
+    var held = Array(repeating: -1, count: places.count)
     var gathers: [CommunicationForecast.Gather] = []
     for isNew in newFormats {
       // The anchor serves every format; differences to a replica are there already.
-      var isStale = units.map { isNew && path == .direct && wire != .delta && !$0.quantized.isEmpty }
+      var isStale = units.map { isNew && path == .direct && messages.replica == nil && !$0.quantized.isEmpty }
       for use in 0..<2 * last {
-        let unit = use <= last ? use : 2 * last - use, place = places[unit], isThere = held[place] == unit
+        let unit = use <= last ? use : 2 * last - use, place = places.place(of: unit), isThere = held[place] == unit
         guard !isThere || isStale[unit] else { continue }
         held[place] = unit
         isStale[unit] = false
         let isDense = !isThere || sharing == .layers
         gathers.append(
           .init(
-            bytes: (0..<communicator.size).map {
-              publishedBytes(ofUnit: unit, rank: $0, formats: together, isDense: isDense)
-            }, isInBackward: use > last))
+            bytes: messages.publishedBytes(ofUnit: unit, formats: together, isDense: isDense), isInBackward: use > last))
       }
     }
     return gathers

@@ -119,7 +119,7 @@ public struct TrainingCheckpoint: Sendable, Hashable {
 
   /// All ranks have the same.
   private static func writeReplica(of trainer: Trainer, to path: String) throws {
-    guard let replica = trainer.weights.replica else { return }
+    guard let replica = trainer.weights.messages.replica else { return }
     let units = trainer.state.units.map(\.layout)
     let writer = try SafeTensorsWriter(
       path, tensors: units.flatMap(\.parameters).map { .init($0.name, .f32, $0.shape) })
@@ -221,7 +221,7 @@ public struct TrainingCheckpoint: Sendable, Hashable {
 
   private func restoreReplica(_ trainer: Trainer) throws {
     trainer.weights.mastersReplaced()
-    guard let replica = trainer.weights.replica else { return }
+    guard let replica = trainer.weights.messages.replica else { return }
     let file = try SafeTensorsFile(path + "/" + Self.replicaFile)
     for (index, unit) in trainer.state.units.enumerated() {
       for spec in unit.layout.parameters {
@@ -230,7 +230,7 @@ public struct TrainingCheckpoint: Sendable, Hashable {
         try file.read(spec.name, elements: 0..<spec.count, into: &values)
       }
     }
-    trainer.weights.replicaRestored()
+    trainer.weights.messages.replicaRestored()
   }
 
   /// Feedback of other ranks or nodes fits nowhere: it begins at zero, and the run says so.

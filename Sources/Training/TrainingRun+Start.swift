@@ -1,5 +1,6 @@
 import Checkpoints
 import Communication
+import Settings
 import Transformer
 
 /// Where a run begins: at a checkpoint, or at the starting model.
@@ -103,24 +104,38 @@ extension TrainingRun {
 
   /// Refuses a checkpoint of another run; fills every rank's state from it.
   private func restore(_ checkpoint: TrainingCheckpoint) throws {
-    let note = try communicator.fromRoot {
-      let before = try CheckpointState(checkpoint.path + "/" + TrainingCheckpoint.stateFile).identity
+    let notes = try communicator.fromRoot {
+      let state = try CheckpointState(checkpoint.path + "/" + TrainingCheckpoint.stateFile), before = state.identity
       if let difference = identity.difference(from: before) {
         throw RunDirectoryError(
           path: checkpoint.path, problem: "the run cannot go on: \(difference)",
           hint: "Set it back, or start a new run; to train on from these weights name the checkpoint as model.path.")
       }
-      return before.arithmetic == identity.arithmetic ? "" : before.arithmetic
+      return ([arithmeticNote(before)] + [ranksNote(state)]).compactMap { $0 }.joined(separator: "\n")
     }
-    if !note.isEmpty {
-      report(
-        "the checkpoint was computed with \(note), this run goes on with \(identity.arithmetic): last bits may differ "
-          + "from those of an uninterrupted run")
-    }
+    for note in notes.split(separator: "\n") { report(String(note)) }
     try communicator.onEveryRank {
       try checkpoint.restore(trainer)
       if let source = origin.source { try trainer.loadTeacher(from: source) }
     }
+  }
+
+  private func arithmeticNote(_ before: RunIdentity) -> String? {
+    before.arithmetic == identity.arithmetic
+      ? nil
+      : "the checkpoint was computed with \(before.arithmetic), this run goes on with \(identity.arithmetic): last bits may "
+        + "differ from those of an uninterrupted run"
+  }
+
+  /// Only exact gradients with exact weights are the same on any ranks.
+  private func ranksNote(_ state: CheckpointState) -> String? {
+    let c = settings.communication
+    guard c.gradients != .exact || c.weights == .delta,
+      state.ranks != communicator.size || state.nodes != communicator.nodeDescription
+    else { return nil }
+    return "the checkpoint was computed on \(state.nodes), this run goes on with \(communicator.nodeDescription): with "
+      + "gradients \(c.gradients.rawValue), weights \(c.weights.rawValue) its bits differ from those of an uninterrupted run"
+      + (c.errorFeedback ? ", and error feedback begins anew" : "")
   }
 
   private func continueHere(at checkpoint: TrainingCheckpoint) throws {

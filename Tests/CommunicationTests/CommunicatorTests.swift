@@ -1,7 +1,7 @@
 import Communication
 import Testing
 
-let allChecks = collectiveChecks + shardChecks
+let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks + wireChecks
 
 /// The checks over the world of this process: one rank in a plain test run, the ranks of the job under `mpirun`.
 ///
@@ -36,16 +36,28 @@ let allChecks = collectiveChecks + shardChecks
   }
 
   @Test(arguments: [1, 2, 3, 4, 5]) func threads(_ ranks: Int) throws {
+    try runAll(on: NodeMap(sizes: [ranks]))
+  }
+
+  /// Even nodes, one rank a node, nodes whose ranks do not follow one another, uneven ones.
+  @Test(arguments: [
+    NodeMap(sizes: [2, 2]), NodeMap(sizes: [3, 3]), NodeMap(sizes: [2, 2, 2]), NodeMap(sizes: [1, 1, 1]),
+    NodeMap(labels: [0, 1, 0, 1]), NodeMap(labels: [0, 1, 1, 0, 1, 0]), NodeMap(sizes: [2, 1]), NodeMap(sizes: [1, 3]),
+  ])
+  func threadsOnNodes(_ nodes: NodeMap) throws { try runAll(on: nodes) }
+
+  private func runAll(on nodes: NodeMap) throws {
     for check in allChecks {
-      let results = try Communicator.onThreads(ranks) { communicator in
+      let results = try Communicator.onThreads(nodes.rankCount, nodes: nodes) { communicator in
         do {
           try check.run(on: communicator)
         } catch let failure as CheckFailure {
-          throw CheckFailure(description: "check '\(check.name)', rank \(communicator.rank): \(failure)")
+          throw CheckFailure(
+            description: "check '\(check.name)', \(nodes.description), rank \(communicator.rank): \(failure)")
         }
         return communicator.rank
       }
-      #expect(results == Array(0..<ranks))
+      #expect(results == Array(0..<nodes.rankCount))
     }
   }
 

@@ -9,7 +9,9 @@ struct WireCase: CustomStringConvertible {
   var residual: [Float]?
   var misalignment = 0
 
-  var description: String { "\(codec.bits) / \(codec.group), rotated \(rotated), \(rounding), residual \(residual != nil)" }
+  var description: String {
+    "\(codec.bits) bits / \(codec.group), rotated \(rotated), \(rounding), residual \(residual != nil)"
+  }
 }
 
 /// A payload as it travels, and the residual that stays, both as bits.
@@ -47,7 +49,9 @@ extension WirePayload {
       codes: Array(bytes.dropFirst(4 * scales)), residual: residual?.map(\.bitPattern))
   }
 
-  var bytes: [UInt8] { scales.flatMap { s in (0..<4).map { UInt8(truncatingIfNeeded: s >> (8 * UInt32($0))) } } + codes }
+  var bytes: [UInt8] {
+    scales.flatMap { scale in (0..<4).map { UInt8(truncatingIfNeeded: scale >> (8 * UInt32($0))) } } + codes
+  }
 }
 
 /// The codec as `ck_wire.h` words it, over arrays.
@@ -71,7 +75,7 @@ enum WireDefinition {
     var codes = [Int](repeating: 0, count: v.count)
     for first in stride(from: 0, to: v.count, by: codec.group) {
       let group = first..<min(first + codec.group, v.count)
-      guard group.allSatisfy({ v[$0].isFinite }) else {
+      guard group.allSatisfy({ v[$0].magnitude < 0x1p127 }) else {
         payload.scales.append(Float.nan.bitPattern)
         if let residual = test.residual { for i in group { payload.residual![i] = residual[i].bitPattern } }
         continue

@@ -36,8 +36,8 @@ import Testing
     let tails = (0..<16).map { rank in
       (0..<count).map { i -> Float in
         let at = 4 * (rank * count + i) + 1_000_000
-        let chi = normals[at + 1] * normals[at + 1] + normals[at + 2] * normals[at + 2] + normals[at + 3] * normals[at + 3]
-        return normals[at] / (chi / 3).squareRoot()
+        let squares = (1...3).reduce(Float(0)) { $0 + normals[at + $1] * normals[at + $1] }
+        return normals[at] / (squares / 3).squareRoot()
       }
     }
     func check(_ workers: [[Float]], _ rotated: Bool, _ stochastic: Bool, near figure: Double) {
@@ -112,9 +112,9 @@ import Testing
         for (i, value) in WireDefinition.unpack(payload, gradients).enumerated() { sum[i] += Double(value) }
       }
       let residual = test.residual!
-      #expect(residual.allSatisfy { $0.magnitude <= 0.501 * largestScale }, "\(table.name): residuals stay below half a step")
+      #expect(residual.allSatisfy { $0.magnitude <= 0.501 * largestScale }, "\(table.name): half a step at most")
       let missed = exact.indices.map { abs(Double(steps) * Double(exact[$0]) - sum[$0] - Double(residual[$0])) }
-      #expect(missed.max()! < 1e-3, "\(table.name): sent and residual make up the sum, \(missed.max()!)")
+      #expect(missed.max()! < 1e-3, "\(table.name): sent and kept make up the sum, but for \(missed.max()!)")
     }
   }
 }

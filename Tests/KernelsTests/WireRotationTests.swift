@@ -9,7 +9,8 @@ import Testing
 
   private func rotate(_ x: [Float], factor: Float = 1, shift: Int = 0, on table: KernelTable) -> [Float] {
     let y = F32(zeros: WireRotation.paddedCount(x.count), misalignment: shift)
-    unsafe WireRotation.rotate(F32(x, misalignment: shift).pointer, count: x.count, into: y.pointer, factor: factor, on: table)
+    let source = F32(x, misalignment: shift)
+    unsafe WireRotation.rotate(source.pointer, count: x.count, into: y.pointer, factor: factor, on: table)
     return y.values
   }
 
@@ -75,7 +76,8 @@ import Testing
       }, "\(table.name)")
       for count in Self.counts.prefix(13) {
         let some = Operand<UInt16>(zeros: count, misalignment: 3), wide = F32(zeros: count, misalignment: 1)
-        unsafe BrainFloat.round(F32(Array(all.suffix(90_000).prefix(count))).pointer, count: count, into: some.pointer, on: table)
+        let source = F32(Array(all.suffix(90_000).prefix(count)))
+        unsafe BrainFloat.round(source.pointer, count: count, into: some.pointer, on: table)
         #expect(some.values == Array(got.suffix(90_000).prefix(count)), "\(table.name), \(count)")
         unsafe BrainFloat.widen(some.pointer, count: count, into: wide.pointer, on: table)
         #expect(wide.values.map(\.bitPattern) == some.values.map { UInt32($0) << 16 }, "\(table.name), \(count)")

@@ -61,9 +61,9 @@ import Training
 
   @Test func notesKeepItQuiet() throws {
     let trial = try Trial()
-    let watchdog = trial.watchdog()
+    let watchdog = trial.watchdog(step: 1)
     // The same place again and again is progress, too: rounds of one phase.
-    for _ in 0..<80 {
+    for _ in 0..<160 {
       watchdog.note(.forward, step: 1)
       usleep(10_000)
     }

@@ -2,9 +2,9 @@
 // 2410.15526, and its code), bf16, and differences of bytes.
 //
 // A run is n consecutive values, any n, counted in blocks of CK_WIRE_BLOCK, the order of the Hadamard rotation: the
-// last block is padded with zeros, and *padded* lengths are whole blocks. Groups are whole blocks too; the last one of a
-// run may have fewer. A run may be cut between groups: the pieces become what they become in the whole, if `first` goes
-// along. Pointers may have any alignment.
+// last block is padded with zeros, and *padded* lengths are whole blocks. Groups are whole blocks too; the last one of
+// a run may have fewer. A run may be cut between groups: the pieces become what they become in the whole, if `first`
+// goes along. Pointers may have any alignment.
 //
 // Rotation   r = H · v of each block, H Sylvester's matrix of order 32, not normalised: stages of butterflies (a + b,
 //            a - b) with distance 1, 2, 4, 8, 16 in this order, each operation rounded once. H · H = 32.
@@ -18,12 +18,13 @@
 // No code lies beyond top: the rounding errors of factor and product stay below half a unit of q, for every a.
 //
 // Tiny       a < 2^-100, zeros too: codes 0, scale 0, so that no quotient overflows. Values are 0.
-// Not finite NaN or infinity in a group, or out of its rotation: scale NaN, codes 0. Values are NaN throughout, which
-//            is how one rank's bad gradient reaches all.
+// Too large  NaN, infinity or a magnitude of 2^127 or more in a group, or out of its rotation: scale NaN, codes 0.
+//            Values are NaN throughout, which is how one rank's bad gradient reaches all. (From 2^127 on, code * scale
+//            may round to infinity.)
 //
 // Payload: the scales of all groups (fp32, little-endian), then the codes of all blocks, two's complement. 8 bits: byte
-// i of a block is element i. 4 bits: byte i of a block holds element i in its low, element i + 16 in its high nibble, so
-// that both halves of a block stay in their lanes. The entries take the address of either part.
+// i of a block is element i. 4 bits: byte i of a block holds element i in its low, element i + 16 in its high nibble,
+// so that both halves of a block stay in their lanes. The entries take the address of either part.
 #ifndef CK_WIRE_H
 #define CK_WIRE_H
 
@@ -58,7 +59,7 @@ static inline int64_t ck_wire_bytes(const ck_wire_format *format, int64_t n) {
 // Contract of every entry: bit-exact in every table, but for sign and payload of a NaN.
 typedef struct ck_wire_table {
   // x (n) -> scales, codes. With a residual (padded n; rotated like the codes; zeros at first) v is what was rotated
-  // plus the residual, and residual <- v - value of its code. A group that is not finite keeps the residual it had:
+  // plus the residual, and residual <- v - value of its code. A group that is too large keeps the residual it had:
   // nothing of it was sent.
   void (*pack)(const ck_wire_format *format, const ck_wire_rounding *rounding, int64_t n, const float *x,
                uint8_t *scales, uint8_t *codes, float *residual);

@@ -56,7 +56,7 @@ INLINE ck_wire_scale put_scale(const int bits, const bool stochastic, const pack
   return scale;
 }
 
-// A group that is not finite: codes 0, and its residual as it was.
+// A group that is not sent: codes 0, and its residual as it was.
 static __attribute__((noinline)) void put_nothing(const int bits, const packing *p, int64_t first, int64_t count) {
   const int64_t bytes = ck_wire_block_bytes(bits);
   memset(p->codes + first * bytes, 0, (size_t)(count * bytes));
@@ -71,7 +71,7 @@ INLINE void pack_held(const int bits, const bool rotated, const bool stochastic,
     largest = max_i(largest, max_i(magnitude(v[b][0]), magnitude(v[b][1])));
   }
   const ck_wire_scale scale = put_scale(bits, stochastic, p, group, largest);
-  if (__builtin_expect(!scale.finite, 0)) return put_nothing(bits, p, first, HELD);
+  if (__builtin_expect(!scale.sent, 0)) return put_nothing(bits, p, first, HELD);
   UNROLLED for (int b = 0; b < HELD; b++) put_block(bits, stochastic, p, first + b, scale, v[b]);
 }
 
@@ -86,7 +86,7 @@ INLINE void pack_read_twice(const int bits, const bool rotated, const bool stoch
     high = max_i(high, magnitude(v[1]));
   }
   const ck_wire_scale scale = put_scale(bits, stochastic, p, group, max_i(low, high));
-  if (__builtin_expect(!scale.finite, 0)) return put_nothing(bits, p, first, end - first);
+  if (__builtin_expect(!scale.sent, 0)) return put_nothing(bits, p, first, end - first);
   for (int64_t block = first; block < end; block++) {
     block_values(rotated, p, block, v);
     put_block(bits, stochastic, p, block, scale, v);

@@ -1,5 +1,6 @@
 // The codecs of the wire, element by element: the definition that the vector tables are held to, to the bit. All
 // arithmetic is in fp32, each operation rounded once.
+#include "../ck_strict.h"
 #include "../panels/random_bits.h"
 #include "wire_plan.h"
 
@@ -66,7 +67,7 @@ static void pack(const ck_wire_format *format, const ck_wire_rounding *rounding,
     }
     const ck_wire_scale scale = ck_wire_scale_of(largest, (float)ck_wire_top(format->bits), rounding->stochastic);
     memcpy(scales + 4 * group, &scale.scale, sizeof scale.scale);
-    if (!scale.finite) continue;
+    if (!scale.sent) continue;
     for (int64_t block = first; block < end; block++) {
       block_values(rounding, n, x, residual, block, v);
       for (int64_t i = 0; i < CK_WIRE_BLOCK; i++) {
