@@ -10,13 +10,13 @@ struct CommunicationBaseline {
     for line in try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n") where line.hasPrefix("{") {
       guard let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any],
         object["bench"] as? String == "communication", object["overlap"] as? Bool == false,
-        let wires = object["wires"] as? String, let step = object["step_seconds_median"] as? Double,
+        let wires = object["wires"] as? String, let step = object["step_seconds_min"] as? Double,
         let model = object["model_seconds"] as? Double
       else { continue }
       locals[wires] = max(0, step - model)
     }
   }
 
-  /// Seconds of a step on these wires that its links do not explain; nil if they were not measured.
+  /// Seconds of an undisturbed step on these wires that its links do not explain; nil if they were not measured.
   func local(of wires: String) -> Double? { locals[wires] }
 }

@@ -6,7 +6,8 @@ import Text
 import Training
 import Transformer
 
-/// Steps of one trainer on one pair of wires. Figures are medians over steps; seconds are those of the slowest rank.
+/// Steps of one trainer on one pair of wires. Figures are medians over steps and seconds those of the slowest rank, if
+/// nothing else is said.
 struct CommunicationMeasurement {
   let pair: String
   let overlap: Bool
@@ -15,9 +16,9 @@ struct CommunicationMeasurement {
   let forecast: CommunicationForecast
   /// Of rank 0.
   let times: Sample
-  /// Seconds of a step in which a rank was not in a call for communication.
+  /// Seconds of a step in which a rank was not in a call for communication, and of forward and backward alone; the least,
+  /// which is what a prediction for an undisturbed step begins with.
   let local: Double
-  /// Seconds of forward and backward alone.
   let compute: Double
   /// Seconds in calls for communication, and from the start of every transfer to its end.
   let exposed: Double
@@ -46,9 +47,7 @@ struct CommunicationMeasurement {
       records.append(try times.measure { try trainer.step() })
     }
 
-    func slowest(_ seconds: [Double]) throws -> Double {
-      Double(try communicator.maximum(Int64(seconds.median * 1e9))) / 1e9
-    }
+    func slowest(_ seconds: Double) throws -> Double { Double(try communicator.maximum(Int64(seconds * 1e9))) / 1e9 }
     func total(_ bytes: (CommunicationStatistics) -> Int) throws -> Int {
       Int(try communicator.sum(Int64(records.reduce(0) { $0 + bytes($1.traffic) } / records.count)))
     }
@@ -58,10 +57,10 @@ struct CommunicationMeasurement {
     parameters = model.parameterCount
     forecast = trainer.communicationForecast
     self.times = times
-    local = try slowest(zip(times.wall, records).map { $0 - $1.traffic.seconds })
-    compute = try slowest(records.map(\.seconds.compute))
-    exposed = try slowest(records.map(\.traffic.seconds))
-    span = try slowest(records.map(\.traffic.span))
+    local = try slowest(zip(times.wall, records).map { $0 - $1.traffic.seconds }.least)
+    compute = try slowest(records.map(\.seconds.compute).least)
+    exposed = try slowest(records.map(\.traffic.seconds).median)
+    span = try slowest(records.map(\.traffic.span).median)
     gradientBytes = try total(\.gradients.bytesBetweenNodes)
     weightBytes = try total(\.weights.bytesBetweenNodes)
     bytesBetweenNodes = try total(\.bytesBetweenNodes)
