@@ -95,7 +95,7 @@ struct CollectiveUnit {
     init(_ sum: consuming Tensor) { self.sum = sum }
 
     func withGradient(ofUnit unit: Int, _ body: (inout Tensor) -> Void) { body(&sum) }
-    func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?) {}
+    func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?, number: Int) {}
   }
 
   // MARK: Weights

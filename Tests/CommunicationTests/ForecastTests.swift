@@ -214,5 +214,5 @@ import Testing
 /// Takes sums and keeps none.
 private final class IgnoringSink: GradientSink {
   func withGradient(ofUnit unit: Int, _ body: (inout Tensor) -> Void) {}
-  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?) {}
+  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?, number: Int) {}
 }

@@ -62,7 +62,7 @@ final class KeptSums: GradientSink {
 
   func withGradient(ofUnit unit: Int, _ body: (inout Tensor) -> Void) { body(&gradients[unit].values) }
 
-  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?) {
+  func adjust(_ contribution: inout Tensor, unit: Int, lane: Int?, number: Int) {
     seen.append((unit, lane))
     guard let hook else { return }
     var span = contribution.mutableSpan
