@@ -65,3 +65,20 @@ elapsed() {
   local seconds=$((SECONDS - $1))
   if ((seconds < 60)); then printf '%d s' "$seconds"; else printf '%d min %02d s' $((seconds / 60)) $((seconds % 60)); fi
 }
+
+# novels_text MODEL NOVELS OUT: OUT/train.bin and OUT/heldout.bin, tokens of 8.5 MB of novels to train on and of the
+# beginnings of four that no run reads. What is there already stays. Needs `mfqat`.
+novels_text() {
+  local model=$1 novels=$2 out=$3 name novel
+  local heldout=(Blackmore_Erema_1877 Doyle_Hound_1902 Hardy_Madding_1874 Schreiner_Trooper_1897)
+  [[ ! -e $out/train.bin ]] || return 0
+  for name in "${heldout[@]}"; do
+    [[ -f $novels/$name.txt ]] || fail 66 "$novels/$name.txt is missing: it is one of those held out"
+    head -c 100000 "$novels/$name.txt"
+  done >"$out/heldout.txt"
+  for novel in "$novels"/*.txt; do
+    [[ " ${heldout[*]} " == *" $(basename "$novel" .txt) "* ]] || cat "$novel"
+  done 2>/dev/null | head -c 8500000 >"$out/train.txt" || true
+  "$mfqat" prepare --model "$model" --text "$out/heldout.txt" --out "$out/heldout.bin" >&2
+  "$mfqat" prepare --model "$model" --text "$out/train.txt" --out "$out/train.bin" >&2
+}
