@@ -77,14 +77,15 @@ let collectiveChecks: [Check] = [
     try requireEqual(map.rankCount, communicator.size)
     try requireEqual([topology.node, topology.place], [map.nodes[communicator.rank], map.locals[communicator.rank]])
     try requireEqual([topology.local.rank, topology.local.size], [topology.place, here.count])
-    try requireEqual(try topology.local.sum(Int64(1) << Int64(communicator.rank)), here.reduce(0) { $0 | 1 << Int64($1) })
+    let mine = Int64(1) << Int64(communicator.rank)
+    try requireEqual(try topology.local.sum(mine), here.reduce(0) { $0 | 1 << Int64($1) })
     try require((topology.cross != nil) == map.isEven, "\(map.description)")
     try requireEqual(communicator.nodeDescription, map.description)
     guard let cross = topology.cross else { return }
     try requireEqual([cross.rank, cross.size], [topology.node, map.nodeCount])
     try requireEqual(topology.hasTwoLevels, map.nodeCount > 1 && map.sizes[0] > 1)
     let across = (0..<map.nodeCount).map { map.ranks(onNode: $0)[topology.place] }
-    try requireEqual(try cross.sum(Int64(1) << Int64(communicator.rank)), across.reduce(0) { $0 | 1 << Int64($1) })
+    try requireEqual(try cross.sum(mine), across.reduce(0) { $0 | 1 << Int64($1) })
   },
   Check("statistics count what other ranks receive") { communicator in
     let arena = Arena("test")

@@ -40,7 +40,9 @@ let exactChecks: [Check] = [
     let sum = OrderedSum(slots: unit.rowCount + 3, on: communicator, in: arena)
     try requireEqual(sum.slotCount, values.count)
     var perRow: [Double] = []
-    for run in unit.runs(ofRank: communicator.rank) { perRow += values[3 + run.firstRow..<3 + run.firstRow + run.rows.count] }
+    for run in unit.runs(ofRank: communicator.rank) {
+      perRow += values[3 + run.firstRow..<3 + run.firstRow + run.rows.count]
+    }
     let mine = buffer(perRow, in: arena)
     for _ in 0..<2 {  // the second sum starts from empty slots
       for slot in 0..<3 where slot % communicator.size == communicator.rank { sum.place(values[slot], at: slot) }
@@ -66,7 +68,8 @@ extension Reduction {
 }
 
 private func checkReduction(
-  _ communicator: Communicator, lanes: Int, depth: Int = 2, hook: (@Sendable (_ lane: Int?, _ value: Float) -> Float)? = nil
+  _ communicator: Communicator, lanes: Int, depth: Int = 2,
+  hook: (@Sendable (_ lane: Int?, _ value: Float) -> Float)? = nil
 ) throws {
   let schedule = LaneSchedule(lanes: lanes, ranks: communicator.size)
   let reduction = try Reduction(communicator, lanes: lanes, options: .init(.exact, depth: depth))

@@ -30,7 +30,9 @@ let feedbackChecks: [Check] = [
       }
       for step in 3..<5 { _ = try after.step(step) }
       try requireEqual(after.sums.values(ofUnit: 0).bits, whole.sums.values(ofUnit: 0).bits)
-      if communicator.size > 1 { try require(state.values.contains { $0.contains { $0 != 0 } }, "\(wire): nothing was lost") }
+      if communicator.size > 1 {
+        try require(state.values.contains { $0.contains { $0 != 0 } }, "\(wire): nothing was lost")
+      }
     }
   },
   Check("feedback outlives a step that is not finite") { communicator in

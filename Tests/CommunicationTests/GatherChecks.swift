@@ -33,7 +33,9 @@ let gatherChecks: [Check] = [
   Check("gathers in flight, polled in other patterns on other ranks") { communicator in
     // Messages of sizes that change, some of them empty; each rank moves its gathers on as it pleases.
     let arena = Arena("test")
-    let gathers = try (0..<2).map { _ in try PayloadGather(communicator, capacity: 4000 * communicator.size, in: arena) }
+    let gathers = try (0..<2).map { _ in
+      try PayloadGather(communicator, capacity: 4000 * communicator.size, in: arena)
+    }
     for turn in 0..<12 {
       for (index, gather) in gathers.enumerated() {
         unsafe try gather.start({ length(of: $0, turn, index) }) { own in

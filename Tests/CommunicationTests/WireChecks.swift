@@ -49,7 +49,8 @@ let wireChecks: [Check] = [
       var rounds = [0, 0, 0]
       for (turn, unit) in order.enumerated() {
         try reduction.start(
-          gradient(communicator.rank, unit, in: reduction), unit: unit, overwrite: rounds[unit] == 0, number: rounds[unit])
+          gradient(communicator.rank, unit, in: reduction), unit: unit, overwrite: rounds[unit] == 0,
+          number: rounds[unit])
         rounds[unit] += 1
         for _ in 0..<(communicator.rank + turn) % 4 { try reduction.reducer.poll() }
       }
@@ -84,7 +85,8 @@ let wireChecks: [Check] = [
             if let index = range.first(where: { owned[$0] }) {
               try require(!found[index].isFinite, "\(wire): \(value) of rank \(sick) arrives as \(found[index])")
             } else {
-              try require(found[range].allSatisfy(\.isFinite), "\(wire): \(value) of rank \(sick) arrives in another run")
+              try require(
+                found[range].allSatisfy(\.isFinite), "\(wire): \(value) of rank \(sick) arrives in another run")
             }
           }
         }
@@ -126,8 +128,8 @@ private func requireSameBits(_ found: [[UInt32]], _ first: [[UInt32]], _ what: S
 extension Reduction {
   /// Relative L2 error over all ranks against a bound that follows from the codec.
   ///
-  /// Groups of 128 normal values have a largest magnitude of about 2.7, so a step of b-bit codes is 2.7 / (2^(b-1) - 1):
-  /// its error is step / √12 to nearest, step / √6 by chance. 8 bits: 0.0062 and 0.0088; 4 bits: 0.12 and 0.16.
+  /// Groups of 128 normal values have a largest magnitude of about 2.7, so a step of b-bit codes is
+  /// 2.7 / (2^(b-1) - 1): its error is step / √12 to nearest, step / √6 by chance. 8 bits: 0.0062 and 0.0088; 4 bits: 0.12 and 0.16.
   fileprivate func require(
     _ found: [Float], near workers: [[Float]], unit: Int, _ wire: GradientWire, isStochastic: Bool
   ) throws {

@@ -44,7 +44,8 @@ import Testing
     let seeds = try meanErrors(draws, on: nodes) { seed in .init(wire, seed: UInt64(seed)) }
     let steps = try meanErrors(draws, on: nodes) { _ in .init(wire, seed: 77) }
     for (name, errors) in [("seeds", seeds), ("steps", steps)] {
-      print("figure: \(wire), \(nodes.description), mean over \(draws) \(name): \(errors[0]) falls to \(errors[draws - 1])")
+      print("figure: \(wire), \(nodes.description), mean over \(draws) \(name): "
+        + "\(errors[0]) falls to \(errors[draws - 1])")
       #expect(abs(errors[draws - 1] / errors[0] * 8 - 1) < 0.1, "\(name): \(errors[0]) falls to \(errors[draws - 1])")
     }
     #expect(seeds[0] != steps[0], "two seeds round alike")
@@ -77,12 +78,16 @@ import Testing
     try Communicator.onThreads(nodes.rankCount, nodes: nodes) { communicator in
       let unit = [Self.matrix]
       var reduction = try Reduction(communicator, [unit], options: options(0))
-      let workers = (0..<communicator.size).map { GradientModel.gaussian.gradient(ofWorker: $0, Self.matrix.elementCount) }
+      let workers = (0..<communicator.size).map {
+        GradientModel.gaussian.gradient(ofWorker: $0, Self.matrix.elementCount)
+      }
       let expected = shard(exactSum(workers), of: reduction.units[0], rank: communicator.rank)
       var total = [Double](repeating: 0, count: expected.count)
       var errors: [Double] = []
       for step in 0..<steps {
-        if step > 0, options(step) != options(0) { reduction = try Reduction(communicator, [unit], options: options(step)) }
+        if step > 0, options(step) != options(0) {
+          reduction = try Reduction(communicator, [unit], options: options(step))
+        }
         // With a seed of its own every draw is the same step.
         let found = try reduction.sum(workers[communicator.rank], step: options(1) != options(0) ? 0 : step)
         for index in total.indices { total[index] += Double(found[index]) }
