@@ -86,7 +86,9 @@ final class FlatPassage: GradientPassage {
     let base = unsafe UnsafeRawPointer(arrived.receive.unsafeAddress())
     let total = unsafe sum.unsafeMutableAddress()
     for other in 0..<job.contributors where other != rank {
-      unsafe segments.add(base + Int(plan.receiveOffsets[other]), to: total, accumulate: !isEmpty, widened: scratch.contribution.unsafeMutableAddress())
+      unsafe segments.add(
+        base + Int(plan.receiveOffsets[other]), to: total, accumulate: !isEmpty,
+        widened: scratch.contribution.unsafeMutableAddress())
       isEmpty = false
     }
     unsafe segments.end(total, to: scratch.contribution.unsafeMutableAddress())

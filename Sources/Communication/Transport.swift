@@ -7,8 +7,8 @@ enum Reduction {
 
 /// What carries bytes between ranks: MPI, the threads of this process, or nothing (one rank).
 ///
-/// Every call is collective and blocking, except those on an `Exchange`; all ranks make the same calls in the same order. Counts are bytes, one per
-/// rank; segments lie rank after rank without gaps. Buffers may not overlap unless a call says so.
+/// Every call is collective and blocking, except those on an `Exchange`; all ranks make the same calls in the same order.
+/// Counts are bytes, one per rank; segments lie rank after rank without gaps. Buffers may not overlap unless a call says so.
 protocol Transport: AnyObject {
   var rank: Int { get }
   var size: Int { get }

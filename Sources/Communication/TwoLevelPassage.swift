@@ -163,7 +163,9 @@ final class TwoLevelPassage: GradientPassage {
       var bytes = Int(localPlan.receiveOffsets[sender]), sum = 0
       for node in 0..<nodeCount {
         let segments = ShardSegments(job.shards, rank: rank(node, topology.place), eight)
-        unsafe segments.add(base + bytes, to: column.unsafeMutableAddress() + sum, accumulate: !isEmpty, widened: scratch.contribution.unsafeMutableAddress())
+        unsafe segments.add(
+          base + bytes, to: column.unsafeMutableAddress() + sum, accumulate: !isEmpty,
+          widened: scratch.contribution.unsafeMutableAddress())
         bytes += segments.byteCount
         sum += segments.sumCount
       }
@@ -186,7 +188,9 @@ final class TwoLevelPassage: GradientPassage {
       if node == topology.node {
         unsafe segments.addSum(column.unsafeAddress() + own, to: total, accumulate: !isEmpty)
       } else {
-        unsafe segments.add(base + Int(crossPlan.receiveOffsets[node]), to: total, accumulate: !isEmpty, widened: scratch.contribution.unsafeMutableAddress())
+        unsafe segments.add(
+          base + Int(crossPlan.receiveOffsets[node]), to: total, accumulate: !isEmpty,
+          widened: scratch.contribution.unsafeMutableAddress())
       }
       isEmpty = false
     }

@@ -273,7 +273,8 @@ struct CheckpointState {
         found: "not all of them", hint: "Use another checkpoint")
     }
     self.init(
-      step: step, ranks: ranks, nodes: json["nodes"]?.string ?? "", identity: RunIdentity(settings: settings, text: text, arithmetic: arithmetic),
+      step: step, ranks: ranks, nodes: json["nodes"]?.string ?? "",
+      identity: RunIdentity(settings: settings, text: text, arithmetic: arithmetic),
       files: files)
   }
 
