@@ -9,9 +9,10 @@ public import Transformer
 
 /// One model being trained by all ranks of a communicator.
 ///
-/// A step (see `step()`): the schedule names its formats; weights in them are published; every lane runs forward and
-/// backward on its own sequences; owners sum lanes in lane order; one global norm and one finite flag decide together;
-/// AdamW updates the owned rows. Every number depends on (seed, step, global position) alone.
+/// A step (see `step()`): the schedule names its formats; every lane runs forward and backward on its own sequences, while
+/// weights in these formats come in unit by unit and gradients leave; owners sum them; one global norm and one finite flag
+/// decide together; AdamW updates the owned rows. With exact wires every number depends on (seed, step, global position)
+/// alone.
 public final class Trainer {
   public let configuration: RunConfiguration
   public let model: ModelConfiguration
@@ -41,12 +42,11 @@ public final class Trainer {
   private let lossSum: OrderedSum
   private let normSum: OrderedSum
   private let learningRate: LearningRateSchedule
-  /// The pass of the running step: under schedule `sum` there is one for each format.
   private var place = PassPlace()
   /// Seconds of the running lane that were spent on weights and on reductions.
   private var waiting = (weights: 0.0, reduce: 0.0)
 
-  /// Where the running pass stands in its step.
+  /// Where the running lane stands in its step. Under schedule `sum` there is a pass for each format.
   private struct PassPlace {
     var pass = 0, micro = 0, round = 0
     /// Counts the passes of a step.
@@ -321,50 +321,5 @@ public final class Trainer {
       learningRate: Float(rate), beta1: Float(t.betas[0]), beta2: Float(t.betas[1]), epsilon: Float(t.epsilon),
       weightDecay: Float(t.weightDecay), step: stepsDone + 1, gradientScale: Float(scale))
     for unit in state.units { unit.update(optimizer) }
-  }
-}
-
-/// What checkpoints and the anchor are made of.
-extension Trainer {
-  package enum StateKind { case master, firstMoment, secondMoment }
-
-  /// Whole tensors, unit by unit, on every rank. Collective; uses the gradient buffers, which are idle between steps.
-  package func forEachGatheredUnit(
-    _ kind: StateKind, _ body: (_ spec: ParameterSpec, _ values: Span<Float>) throws -> Void
-  ) throws {
-    for (index, unit) in state.units.enumerated() {
-      note(.saving, unit: index)
-      let full = gradients.units[index]
-      switch kind {
-      case .master: try weights.gatherRows(unit.master, ofUnit: index, into: &full.flat)
-      case .firstMoment: try weights.gatherRows(unit.firstMoment, ofUnit: index, into: &full.flat)
-      case .secondMoment: try weights.gatherRows(unit.secondMoment, ofUnit: index, into: &full.flat)
-      }
-      try communicator.onEveryRank {
-        for spec in unit.layout.parameters {
-          let values = full.flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
-          try body(spec, values.span)
-        }
-      }
-    }
-  }
-
-  /// Lets the replica catch up with the last update, which its next use would do as well. Collective; does nothing on other
-  /// wires.
-  func updateReplica() throws {
-    guard weights.messages.replica != nil else { return }
-    try weights.begin(EmptyCollection<MXFormat?>(), training: false)
-    for unit in state.units.indices { try weights.bring(unit) }
-  }
-
-  /// The codes of the masters in `format`, tensor by tensor, on every rank. Collective.
-  func forEachPackedUnit(
-    _ format: MXFormat, _ body: (_ spec: ParameterSpec, _ codes: Span<UInt8>, _ scales: Span<UInt8>) throws -> Void
-  ) throws {
-    for index in state.units.indices {
-      note(.saving, unit: index)
-      try weights.gatherCodes(ofUnit: index, in: format)
-      try communicator.onEveryRank { try weights.forEachTensor(ofUnit: index, body) }
-    }
   }
 }
