@@ -8,8 +8,8 @@ import Transformer
 
 /// Takes this rank's rows of reduced gradients.
 final class GradientOwner: GradientSink {
-  /// The format of a lane's pass; nil in full precision.
-  var format: (_ lane: Int) -> MXFormat? = { _ in nil }
+  /// The format of a contribution: a lane of a pass, numbered through the passes; nil in full precision.
+  var format: (_ contribution: Int) -> MXFormat? = { _ in nil }
 
   private let state: ShardedState
   private let plan: QuantizationPlan

@@ -119,7 +119,7 @@ public final class Trainer {
     lossSum = OrderedSum(slots: training.batch, on: communicator, in: memory.communication)
     normSum = OrderedSum(slots: state.rowCount, on: communicator, in: memory.communication)
     learningRate = training.learningRateSchedule
-    owner.format = { [unowned self] lane in format(ofLane: lane)?.format }
+    owner.format = { [unowned self] contribution in format(ofContribution: contribution) }
   }
 
   /// Loads the starting weights and publishes them; the teacher is the model that the run started from.
@@ -171,9 +171,10 @@ public final class Trainer {
     try clock.measure(.reduce) { try reducer.drain() }
 
     note(.waitingForControl)
-    let loss = try lossSum.total() / Double(scoredTokens)
+    let loss = try clock.measure(.reduce) { try lossSum.total() / Double(scoredTokens) }
     let norm = try clock.measure(.update) { try gradientNorm() }
-    guard try communicator.agree(on: !(loss.isFinite && norm.isFinite)) == false else {
+    let isBad = try clock.measure(.update) { try communicator.agree(on: !(loss.isFinite && norm.isFinite)) }
+    guard !isBad else {
       throw TrainingError.notFinite(step: stepsDone + 1, loss: loss, gradientNorm: norm)
     }
     if isChecked { try clock.measure(.weights) { try requireEqualWeights() } }
@@ -192,6 +193,14 @@ public final class Trainer {
 
   /// Tokens with a target in the whole step: what the loss and its gradient are averaged over.
   private var scoredTokens: Int { configuration.training.batch * (configuration.data.context - 1) }
+
+  /// A sum that is on its way while the next pass computes still belongs to its own: contributions are the lanes of all
+  /// passes, numbered through.
+  private func contribution(ofLane lane: Int) -> Int { place.pass * lanes.lanes + lane }
+
+  private func format(ofContribution number: Int) -> MXFormat? {
+    schedule?.pass(number / lanes.lanes, step: stepsDone, lane: number % lanes.lanes).format
+  }
 
   private func format(ofLane lane: Int) -> FormatPass? { schedule?.pass(place.pass, step: stepsDone, lane: lane) }
 
@@ -249,7 +258,8 @@ public final class Trainer {
       let isExact = configuration.communication.gradients == .exact
       try reducer.reduce(
         &gradients.units[unit].flat, unit: unit, of: shards, contributors: inRound.count,
-        firstLane: isExact ? inRound.lowerBound : nil, overwrite: place.isFirst, step: stepsDone, number: place.number)
+        firstLane: isExact ? contribution(ofLane: inRound.lowerBound) : nil, overwrite: place.isFirst, step: stepsDone,
+        number: place.number)
       return
     }
     if isOwn { localSums.add(gradients.units[unit].flat, to: unit, isFirst: place.isFirst) }
@@ -347,7 +357,7 @@ extension Trainer {
 
   /// Lets the replica catch up with the last update, which its next use would do as well. Collective; does nothing on other
   /// wires.
-  func updateReplica() throws {
+  package func updateReplica() throws {
     guard weights.replica != nil else { return }
     try weights.begin(EmptyCollection<MXFormat?>(), training: false)
     for unit in state.units.indices { try weights.bring(unit) }

@@ -47,14 +47,16 @@ final class WeightPublisher {
   private var jobFormats: [[MXFormat]]
   private var jobIsDense: [Bool]
   private var simulated: [Int]
-  /// Whether differences of codes have been made for the masters as they are.
-  private var isHistoryPrepared = false
+  /// The format whose differences of codes have been made for the masters as they are.
+  private var preparedFormat: MXFormat?
   /// Units whose replica does not have the last update yet.
   private var isReplicaStale: [Bool]
   /// False until all ranks have had the masters as a whole.
   private var isReplicaSet = false
   /// Takes part in the comparison of ranks while weights pass through.
   var passingDigest: WeightDigest?
+  /// Is called when a unit has come.
+  var onArrival: ((_ unit: Int) -> Void)?
 
   /// What a place in memory holds.
   private struct Held {
@@ -165,7 +167,7 @@ final class WeightPublisher {
   /// After an update.
   func mastersChanged() {
     valuesChanged()
-    isHistoryPrepared = false
+    preparedFormat = nil
     for unit in isReplicaStale.indices { isReplicaStale[unit] = true }
   }
 
@@ -200,9 +202,10 @@ final class WeightPublisher {
       wanted.append(wireFormat(of: format))
     }
     try list(training: training)
-    if let history, !jobs.isEmpty, !isHistoryPrepared, let format = wanted.first {
+    // A validation may ask for another format than the step before or after it.
+    if let history, !jobs.isEmpty, let format = wanted.first, preparedFormat != format {
       try history.prepare(format, scaleRule)
-      isHistoryPrepared = true
+      preparedFormat = format
     }
     try startMore()
   }
@@ -380,6 +383,7 @@ final class WeightPublisher {
     }
     finish(index, buffer)
     done += 1
+    onArrival?(index)
     passingDigest?.absorb(self, index)
   }
 
@@ -433,6 +437,9 @@ final class WeightPublisher {
     held[place].formats[free] = format
   }
 
+  /// The codes that a unit's place holds; nil where there are none.
+  func firstSlot(ofUnit unit: Int) -> CodeSlot? { slots[places[unit]].first }
+
   private func slot(of format: MXFormat, at place: Int) -> CodeSlot {
     guard let index = held[place].formats.firstIndex(of: format) else {
       preconditionFailure("\(format.name) was not published")
@@ -479,6 +486,7 @@ final class WeightPublisher {
     if unit.quantized.isEmpty { return }
     held[place].clear()
     history?.forget()
+    preparedFormat = nil
     unsafe try gathers[0].start { unit.codeBytes(ofRank: $0) } fill: { message in
       unsafe unit.encode(format, scaleRule, to: message.assumingMemoryBound(to: UInt8.self))
     }
