@@ -2,25 +2,14 @@ import Foundation
 import Testing
 
 /// `launch/cluster`, with names and a network of its own beside a cluster that may be up.
-@Suite(.timeLimit(.minutes(2)), .serialized, .enabled(if: ClusterTests.absence == nil, "\(ClusterTests.absence ?? "")"))
+@Suite(.timeLimit(.minutes(2)), .serialized, .enabled(if: TestCluster.absence == nil, "\(TestCluster.absence ?? "")"))
 struct ClusterTests {
-  static let names = ["MFQAT_CLUSTER_NAME": "mfqtest", "MFQAT_CLUSTER_NET": "10.78.213"]
-
-  /// Why there can be no nodes here; nil if there can.
-  static let absence: String? = {
-    do {
-      let result = try Script.run("cluster", ["probe"], environment: names)
-      if result.status == 0 { return CommandLineTool.isOnPath("mpirun") ? nil : "mpirun is missing" }
-      return result.errors.trimmingCharacters(in: .whitespacesAndNewlines)
-    } catch { return "launch/cluster does not start: \(error)" }
-  }()
-
   let scratch: Scratch
   let environment: [String: String]
 
   init() throws {
     scratch = try Scratch()
-    environment = Self.names.merging(["MFQAT_CLUSTER_DIR": scratch("cluster")]) { $1 }
+    environment = TestCluster.names.merging(["MFQAT_CLUSTER_DIR": scratch("cluster")]) { $1 }
   }
 
   private func cluster(_ arguments: String...) throws -> CommandLineTool.Result {
@@ -72,7 +61,7 @@ struct ClusterTests {
     try process.run()
     while !FileManager.default.fileExists(atPath: scratch("started")) && process.isRunning { usleep(20_000) }
     #expect(try cluster("run", "hostname").status == 73, "one job at a time")
-    unsafe kill(process.processIdentifier, SIGKILL)
+    kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     let swept = try cluster("kill")
     #expect(swept.status == 0 && swept.errors.contains("left on the nodes"), "\(swept)")
@@ -91,4 +80,17 @@ extension CommandLineTool {
       FileManager.default.isExecutableFile(atPath: $0 + "/" + program)
     }
   }
+}
+
+enum TestCluster {
+  static let names = ["MFQAT_CLUSTER_NAME": "mfqtest", "MFQAT_CLUSTER_NET": "10.78.213"]
+
+  /// Why there can be no nodes here; nil if there can.
+  static let absence: String? = {
+    do {
+      let result = try Script.run("cluster", ["probe"], environment: names)
+      if result.status == 0 { return CommandLineTool.isOnPath("mpirun") ? nil : "mpirun is missing" }
+      return result.errors.trimmingCharacters(in: .whitespacesAndNewlines)
+    } catch { return "launch/cluster does not start: \(error)" }
+  }()
 }
