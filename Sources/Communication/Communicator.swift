@@ -9,8 +9,8 @@ import Tensors
 /// `Sendable`.
 ///
 /// Determinism: nothing here adds floats of different ranks, except `sumDisjoint`, which is exact because every slot
-/// has one owner. Gradients are summed by `ExactReducer`, losses and norms by `OrderedSum`, in an order that does not
-/// know the number of ranks.
+/// has one owner. Gradients are summed by `GradientReducer`, on the exact wire in the order of lanes, losses and norms by
+/// `OrderedSum` in the order of slots: neither knows the number of ranks.
 ///
 /// - Note: One lives as long as the process; its MPI communicators are not freed.
 public final class Communicator {

@@ -35,8 +35,10 @@ final class ExactPassage: GradientPassage {
     let contributes = rank < job.contributors
     var packed = 0
     for other in 0..<communicator.size {
-      plan.receiveOffsets[other] = Int64(other * owned)
-      plan.receiveCounts[other] = Int64(other < job.contributors ? owned : 0)
+      // There is room for as many contributions as lanes: a rank beyond them has no place.
+      let isContributor = other < job.contributors
+      plan.receiveOffsets[other] = Int64(isContributor ? other * owned : 0)
+      plan.receiveCounts[other] = Int64(isContributor ? owned : 0)
       plan.sendCounts[other] = 0
       guard contributes else { continue }
       if other == rank {
@@ -56,7 +58,10 @@ final class ExactPassage: GradientPassage {
     flying = try channel.start(plan, tag: communicator.nextSequence(.gradients) * 2, idle)
   }
 
-  func poll() throws(CommunicationError) { _ = try flying?.poll() }
+  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
+    _ = try flying?.poll()
+    return true  // there is one hop
+  }
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {
     guard let transfer = flying.take(), let job else { preconditionFailure("a passage that was not started") }

@@ -72,7 +72,10 @@ final class FlatPassage: GradientPassage {
     flying = try channel.start(plan, tag: communicator.nextSequence(.gradients) * 2, idle)
   }
 
-  func poll() throws(CommunicationError) { _ = try flying?.poll() }
+  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
+    _ = try flying?.poll()
+    return true  // there is one hop
+  }
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {
     guard let transfer = flying.take(), let job else { preconditionFailure("a passage that was not started") }

@@ -17,7 +17,8 @@ public final class GradientFeedback {
       let counts = (0..<unit.ranks).map { ShardSegments(unit, rank: $0, codec).sumCount }
       let all = counts.reduce(0, +)
       var column = 0
-      if wire == .twoLevel, topology.hasTwoLevels {
+      // With one rank a node as well: there the second hop is the only one, and it is the one that loses most.
+      if wire == .twoLevel, topology.map.nodeCount > 1 {
         for node in 0..<topology.map.nodeCount { column += counts[topology.rank(node: node, place: topology.place)] }
       }
       let sends = wire == .int8 || wire == .twoLevel

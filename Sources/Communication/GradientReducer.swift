@@ -132,8 +132,14 @@ public final class GradientReducer {
   }
 
   /// Moves bytes. Call it often while computing.
+  ///
+  /// A second hop waits for those of older passages: what rounding loses there is kept by unit, and a unit that is in
+  /// flight twice must find it as the first left it, whichever message arrives first.
   public func poll() throws(CommunicationError) {
-    for index in 0..<flying { try passages[(oldest + index) % passages.count].poll() }
+    var mayAdvance = true
+    for index in 0..<flying {
+      mayAdvance = try passages[(oldest + index) % passages.count].poll(mayAdvance: mayAdvance)
+    }
   }
 
   /// Waits until every unit has arrived in the sink.
@@ -152,7 +158,8 @@ public final class GradientReducer {
 protocol GradientPassage: AnyObject {
   /// Copies what has to travel and starts to send it.
   func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError)
-  func poll() throws(CommunicationError)
+  /// Moves bytes; true once the last hop is on its way, which only happens if the passage may advance.
+  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool
   /// Waits for the rest and gives the result to the sink.
   func finish(into sink: any GradientSink) throws(CommunicationError)
 }

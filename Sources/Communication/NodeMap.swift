@@ -70,7 +70,7 @@ public struct NodeMap: Sendable, Hashable {
     return try NodeMap(text: value, ranks: ranks)
   }
 
-  init(text: String, ranks: Int) throws(CommunicationError) {
+  package init(text: String, ranks: Int) throws(CommunicationError) {
     let sizes = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
     let found = sizes.compactMap { $0 }
     guard found.count == sizes.count, found.allSatisfy({ $0 > 0 }), found.reduce(0, +) == ranks else {

@@ -114,9 +114,10 @@ final class TwoLevelPassage: GradientPassage {
     (0..<owner).reduce(0) { $0 + ShardSegments(job.shards, rank: $1, eight).sumCount }
   }
 
-  func poll() throws(CommunicationError) {
-    guard let done = try flying?.poll(), done else { return }
-    if stage == .local { try goBetweenNodes() }
+  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
+    let done = try flying?.poll() ?? false
+    if stage == .local, done, mayAdvance { try goBetweenNodes() }
+    return stage == .cross
   }
 
   // MARK: Second hop

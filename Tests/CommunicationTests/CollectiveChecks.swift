@@ -71,10 +71,21 @@ let collectiveChecks: [Check] = [
       try require(error.description.contains("seed differs on rank 0 ("), error.description)
     }
   },
-  Check("the ranks of one machine share memory") { communicator in
-    let node = try communicator.sharingMemory()
-    try require(node.size >= 1 && node.size <= communicator.size && node.rank < node.size, "\(node.rank)/\(node.size)")
-    try requireEqual(try node.sum(1), Int64(node.size))
+  Check("parts of the job are the ranks of a node, and those with the same place on every node") { communicator in
+    guard let topology = communicator.topology else { throw CheckFailure(description: "no topology") }
+    let map = topology.map, here = map.ranks(onNode: map.nodes[communicator.rank])
+    try requireEqual(map.rankCount, communicator.size)
+    try requireEqual([topology.node, topology.place], [map.nodes[communicator.rank], map.locals[communicator.rank]])
+    try requireEqual([topology.local.rank, topology.local.size], [topology.place, here.count])
+    let mine = Int64(1) << Int64(communicator.rank)
+    try requireEqual(try topology.local.sum(mine), here.reduce(0) { $0 | 1 << Int64($1) })
+    try require((topology.cross != nil) == map.isEven, "\(map.description)")
+    try requireEqual(communicator.nodeDescription, map.description)
+    guard let cross = topology.cross else { return }
+    try requireEqual([cross.rank, cross.size], [topology.node, map.nodeCount])
+    try requireEqual(topology.hasTwoLevels, map.nodeCount > 1 && map.sizes[0] > 1)
+    let across = (0..<map.nodeCount).map { map.ranks(onNode: $0)[topology.place] }
+    try requireEqual(try cross.sum(mine), across.reduce(0) { $0 | 1 << Int64($1) })
   },
   Check("statistics count what other ranks receive") { communicator in
     let arena = Arena("test")

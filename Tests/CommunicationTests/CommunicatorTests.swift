@@ -1,7 +1,7 @@
 import Communication
 import Testing
 
-let allChecks = collectiveChecks + shardChecks
+let allChecks = collectiveChecks + exchangeChecks + exactChecks + gatherChecks + wireChecks + feedbackChecks
 
 /// The checks over the world of this process: one rank in a plain test run, the ranks of the job under `mpirun`.
 ///
@@ -29,6 +29,24 @@ let allChecks = collectiveChecks + shardChecks
   }
 }
 
+/// The same checks over MPI processes on nodes by hand: both hops are real messages.
+@Suite(.serialized, .enabled(if: LaunchedJob.isPossible, "\(LaunchedJob.absence)"))
+struct WorldOnNodesTests {
+  @Test(arguments: ["2,2", "1,1,1", "2,1"]) func world(_ nodes: String) throws {
+    let ranks = nodes.split(separator: ",").reduce(0) { $0 + Int($1)! }
+    let job = try LaunchedJob(ranks: ranks, filter: "WorldTests", environment: [NodeMap.variable: nodes])
+    #expect(job.status == 0, "\(job.output)")
+    // Every rank says so, of the same number of tests: none of them ran nothing.
+    #expect(job.output.ranges(of: "Test run with 2 tests in 1 suite passed").count == ranks)
+  }
+
+  @Test func nodesOfAnotherJobAreRefused() throws {
+    let job = try LaunchedJob(ranks: 2, filter: "WorldTests", environment: [NodeMap.variable: "2,2"])
+    #expect(job.status != 0)
+    #expect(job.output.contains("MFQAT_NODES: '2,2' does not describe the nodes of 2 ranks"), "\(job.output)")
+  }
+}
+
 /// The same checks on one rank without MPI, and on threads.
 @Suite struct CarrierTests {
   @Test(arguments: allChecks) func solo(_ check: Check) throws {
@@ -36,16 +54,28 @@ let allChecks = collectiveChecks + shardChecks
   }
 
   @Test(arguments: [1, 2, 3, 4, 5]) func threads(_ ranks: Int) throws {
+    try runAll(on: NodeMap(sizes: [ranks]))
+  }
+
+  /// Even nodes, one rank a node, nodes whose ranks do not follow one another, uneven ones.
+  @Test(arguments: [
+    NodeMap(sizes: [2, 2]), NodeMap(sizes: [3, 3]), NodeMap(sizes: [2, 2, 2]), NodeMap(sizes: [1, 1, 1]),
+    NodeMap(labels: [0, 1, 0, 1]), NodeMap(labels: [0, 1, 1, 0, 1, 0]), NodeMap(sizes: [2, 1]), NodeMap(sizes: [1, 3]),
+  ])
+  func threadsOnNodes(_ nodes: NodeMap) throws { try runAll(on: nodes) }
+
+  private func runAll(on nodes: NodeMap) throws {
     for check in allChecks {
-      let results = try Communicator.onThreads(ranks) { communicator in
+      let results = try Communicator.onThreads(nodes.rankCount, nodes: nodes) { communicator in
         do {
           try check.run(on: communicator)
         } catch let failure as CheckFailure {
-          throw CheckFailure(description: "check '\(check.name)', rank \(communicator.rank): \(failure)")
+          throw CheckFailure(
+            description: "check '\(check.name)', \(nodes.description), rank \(communicator.rank): \(failure)")
         }
         return communicator.rank
       }
-      #expect(results == Array(0..<ranks))
+      #expect(results == Array(0..<nodes.rankCount))
     }
   }
 

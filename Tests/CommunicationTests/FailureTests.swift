@@ -62,31 +62,13 @@ enum FailureScenario: String, CaseIterable {
 }
 
 /// A rank that gives up must not leave its peers waiting: `mpirun` ends, with its code and the reason.
-@Suite(
-  .serialized,
-  .enabled(if: Launch.current == .alone && FileManager.default.isExecutableFile(atPath: "/usr/bin/mpirun"),
-    "needs mpirun, and not to run under it"))
+@Suite(.serialized, .enabled(if: LaunchedJob.isPossible, "\(LaunchedJob.absence)"))
 struct FailureTests {
   @Test(arguments: FailureScenario.allCases) func jobEnds(_ scenario: FailureScenario) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")  // 124 instead of a hang
-    process.arguments = ["60", "/usr/bin/mpirun"] + (geteuid() == 0 ? ["--allow-run-as-root"] : []) + [
-      "-n", "3", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
-      try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"),
-      "--testing-library", "swift-testing", "--no-parallel", "--filter", "FailureScenarioRun",
-    ]
-    var environment = ProcessInfo.processInfo.environment
-    environment[FailureScenario.variable] = scenario.rawValue
-    environment["SWIFT_BACKTRACE"] = "enable=no"
-    process.environment = environment
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    #expect(process.terminationReason == .exit)
-    #expect(scenario.exitCodes.contains(process.terminationStatus), "\(process.terminationStatus): \(text)")
-    #expect(text.range(of: scenario.reason, options: .regularExpression) != nil, "\(text)")
+    let job = try LaunchedJob(
+      ranks: 3, filter: "FailureScenarioRun",
+      environment: [FailureScenario.variable: scenario.rawValue, "SWIFT_BACKTRACE": "enable=no"])
+    #expect(scenario.exitCodes.contains(job.status), "\(job.status): \(job.output)")
+    #expect(job.output.range(of: scenario.reason, options: .regularExpression) != nil, "\(job.output)")
   }
 }

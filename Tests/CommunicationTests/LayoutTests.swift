@@ -77,12 +77,12 @@ import Testing
       unit.copy(shardOf: 0, from: full, to: &mine)
     }
     await #expect(processExitsWith: .failure) {
+      // A unit for two ranks on one.
       let unit = RowShards(awkwardUnit, ranks: 2)
-      let staging = ShardStaging(for: [unit], in: Arena("test"))
+      let reduction = try Reduction(.solo(), options: .init(.exact))
       var gradient = Tensor(rows: 1, columns: unit.elementCount, in: Arena("test"))
-      let reducer = ExactReducer(.solo(), LaneSchedule(lanes: 1, ranks: 1), staging: staging)
-      var sum = Tensor(rows: 1, columns: unit.elementCount, in: Arena("test"))
-      try reducer.reduce(&gradient, round: 0, of: unit, into: &sum, overwrite: true)  // a unit for two ranks on one
+      try reduction.reducer.reduce(
+        &gradient, unit: 0, of: unit, contributors: 1, firstLane: 0, overwrite: true, step: 0, number: 0)
     }
   }
 }
