@@ -79,7 +79,13 @@ final class CodeHistory {
     let unit = units[index], count = unit.codeBytes(ofRank: rank)
     let codes = unsafe scratch.unsafeMutableAddress()
     unsafe unit.collect(slot, ofRank: rank, to: UnsafeMutableRawPointer(codes))
-    unsafe try delta.decode(message, length: byteCount(index, ofRank: rank), onto: codes, count: count, from: rank)
+    do {
+      unsafe try delta.decode(message, length: byteCount(index, ofRank: rank), onto: codes, count: count, from: rank)
+    } catch {
+      // It is this rank's codes that are not as they were, or this rank that cannot read them.
+      throw CommunicationError(
+        call: error.call, rank: communicator.rank, size: communicator.size, found: error.found, hint: error.hint)
+    }
     unsafe unit.place(codes: UnsafeRawPointer(codes), ofRank: rank, into: slot)
   }
 }

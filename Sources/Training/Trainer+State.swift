@@ -31,7 +31,7 @@ extension Trainer {
 
   /// Lets the replica catch up with the last update, which its next use would do as well. Collective; does nothing on other
   /// wires.
-  func updateReplica() throws {
+  package func updateReplica() throws {
     guard weights.messages.replica != nil else { return }
     try weights.begin(EmptyCollection<MXFormat?>(), training: false)
     for unit in state.units.indices { try weights.bring(unit) }

@@ -175,9 +175,10 @@ public final class Trainer {
     try clock.measure(.reduce) { try reducer.drain() }
 
     note(.waitingForControl)
-    let loss = try lossSum.total() / Double(scoredTokens)
+    let loss = try clock.measure(.reduce) { try lossSum.total() / Double(scoredTokens) }
     let norm = try clock.measure(.update) { try gradientNorm() }
-    guard try communicator.agree(on: !(loss.isFinite && norm.isFinite)) == false else {
+    let isBad = try clock.measure(.update) { try communicator.agree(on: !(loss.isFinite && norm.isFinite)) }
+    guard !isBad else {
       throw TrainingError.notFinite(step: stepsDone + 1, loss: loss, gradientNorm: norm)
     }
     if isChecked { try clock.measure(.weights) { try requireEqualWeights() } }

@@ -44,9 +44,11 @@ final class Validation {
     }
     var scores = [("fp32", try score(ValidationVisit(trainer: trainer, format: nil, rounded: [])))]
     for format in formats {
-      scores.append((format.name, try score(ValidationVisit(trainer: trainer, format: format, rounded: rounded))))
+      // Weights are rounded where they come, so they have to come for every format, and again for the next step.
       trainer.weights.valuesChanged()
+      scores.append((format.name, try score(ValidationVisit(trainer: trainer, format: format, rounded: rounded))))
     }
+    if !formats.isEmpty { trainer.weights.valuesChanged() }
     return scores
   }
 

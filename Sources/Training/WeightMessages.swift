@@ -14,8 +14,8 @@ final class WeightMessages {
   private let rank: Int
   private let scaleRule: ScaleRule
   private let history: CodeHistory?
-  /// Whether differences of codes have been made for the masters as they are.
-  private var isHistoryPrepared = false
+  /// The format whose differences of codes have been made for the masters as they are.
+  private var preparedFormat: MXFormat?
   /// Units whose replica does not have the last update yet.
   private var isReplicaStale: [Bool]
   /// False until all ranks have had the masters as a whole.
@@ -37,7 +37,7 @@ final class WeightMessages {
 
   /// After an update.
   func mastersChanged() {
-    isHistoryPrepared = false
+    preparedFormat = nil
     for unit in isReplicaStale.indices { isReplicaStale[unit] = true }
   }
 
@@ -50,7 +50,7 @@ final class WeightMessages {
 
   /// The slots no longer hold the codes that were sent last.
   func codesReplaced() {
-    isHistoryPrepared = false
+    preparedFormat = nil
     history?.forget()
   }
 
@@ -65,9 +65,10 @@ final class WeightMessages {
 
   /// Makes the messages whose sizes others must know first. Collective, before the first unit of a publication.
   func prepare(_ format: MXFormat?) throws {
-    guard let history, let format, !isHistoryPrepared else { return }
+    // A validation may ask for another format than the step before or after it.
+    guard let history, let format, preparedFormat != format else { return }
     try history.prepare(format, scaleRule)
-    isHistoryPrepared = true
+    preparedFormat = format
   }
 
   // MARK: Messages

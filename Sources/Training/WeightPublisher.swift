@@ -44,6 +44,8 @@ final class WeightPublisher {
   private var holders: [Int]
   /// Takes part in the comparison of ranks while weights pass through.
   var passingDigest: WeightDigest?
+  /// Is called when a unit has come.
+  var onArrival: ((_ unit: Int) -> Void)?
 
   /// - Parameters:
   ///   - slots: formats whose codes must be there together (more than one only where lanes differ).
@@ -231,6 +233,7 @@ final class WeightPublisher {
     }
     messages.finish(unit, formats, into: places)
     done += 1
+    onArrival?(unit)
     passingDigest?.absorb(self, unit)
   }
 

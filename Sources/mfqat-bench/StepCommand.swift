@@ -38,6 +38,8 @@ struct StepCommand: ParsableCommand {
   var estimator = GradientEstimator.straightThrough.rawValue
   @Option(help: "Threads of a rank.")
   var threads = 1
+  @Option(name: .customLong("set"), help: "A key of the run's configuration, as mfqat train has it. May be repeated.")
+  var overrides: [String] = []
   @Flag(help: "Time every part of the step alone and print its share.")
   var profile = false
   @Option(help: "torch_baseline.py: run PyTorch's step in turns with this one.")
@@ -85,7 +87,7 @@ struct StepCommand: ParsableCommand {
         data: {train: [synthetic], context: \(context ?? config.context)}
         quantization: \(quantization)
         training: {steps: 10000, batch: \(batch ?? config.batch), lanes: \(lanes), learning_rate: 1.0e-4, precision: \(objective.precisionYAML)}
-        """, file: "mfqat-bench step")
+        """, file: "mfqat-bench step", overrides: overrides)
   }
 
   /// The options that a child needs to measure `objective` as this command would.
@@ -97,6 +99,7 @@ struct StepCommand: ParsableCommand {
     for (name, value) in [("--steps", steps), ("--batch", batch), ("--context", context), ("--lanes", lanes)] {
       if let value { arguments += [name, "\(value)"] }
     }
+    for change in overrides { arguments += ["--set", change] }
     if let schedule, !objective.hasPrefix("fp32") { arguments += ["--schedule", schedule] }
     return arguments
   }

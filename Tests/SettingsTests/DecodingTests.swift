@@ -61,7 +61,10 @@ import Testing
     WrongType(key: "training", value: "7", expected: "a mapping with steps", found: "'7'"),
     WrongType(key: "quantization.estimator", value: "clip", expected: "straight_through or clipped", found: "'clip'"),
     WrongType(key: "quantization.activations", value: "mxint9", expected: "a format", found: "'mxint9'"),
-    WrongType(key: "communication.mode", value: "fast", expected: "exact", found: "'fast'"),
+    WrongType(key: "communication.gradients", value: "fast", expected: "exact or fp32 or bf16 or int8 or two_level",
+              found: "'fast'"),
+    WrongType(key: "communication.overlap", value: "1", expected: "true or false", found: "'1'"),
+    WrongType(key: "communication.check_every", value: "0.5", expected: "an integer", found: "'0.5'"),
     WrongType(key: "training.precision", value: "bf16", expected: "a mapping with forward", found: "'bf16'"),
     WrongType(key: "training.precision.forward", value: "int4", expected: "fp32 or bf16 or int8 or mx", found: "'int4'"),
   ])

@@ -12,6 +12,9 @@ struct MemoryForecastTests {
     ["--config", "stories15m", "--batch", "2", "--context", "128"],
     ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "mxint"],
     ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "mxint@mx/mx"],
+    ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "mxint", "--set",
+     "communication.sharding=layers", "--set", "training.recompute=layers"],
+    ["--config", "stories15m", "--batch", "2", "--context", "128", "--set", "communication.weights=delta"],
     ["--config", "stories15m", "--batch", "2", "--context", "128", "--objective", "fp32@int8/int8/fp32"],
   ])
   func peakIsWithinFifteenPercent(_ arguments: [String]) throws {

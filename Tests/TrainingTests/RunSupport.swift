@@ -14,11 +14,13 @@ final class RunPlace: Sendable {
   let path: String
 
   /// - Parameter path: where to make it; a temporary folder unless given.
-  init(vocabulary: Int = 264, at path: String? = nil, edit: (inout [Float], ParameterSpec) -> Void = { _, _ in }) throws
-  {
+  init(
+    vocabulary: Int = 264, tied: Bool = true, at path: String? = nil,
+    edit: (inout [Float], ParameterSpec) -> Void = { _, _ in }
+  ) throws {
     self.path = path ?? FileManager.default.temporaryDirectory.path + "/run-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: self("model"), withIntermediateDirectories: true)
-    try write(Self.configuration(vocabulary: vocabulary), "model/config.json")
+    try write(Self.configuration(vocabulary: vocabulary, tied: tied), "model/config.json")
     try write(Self.tokenizer, "model/tokenizer.json")
     try write(#"{"temperature": 0.5}"#, "model/generation_config.json")
     try writeWeights(edit)
@@ -53,11 +55,11 @@ final class RunPlace: Sendable {
 
   // MARK: What is in it
 
-  static func configuration(vocabulary: Int) -> String {
+  static func configuration(vocabulary: Int, tied: Bool = true) -> String {
     """
     {"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 2,
      "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": \(vocabulary), "max_position_embeddings": 64,
-     "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}
+     "rms_norm_eps": 1e-5, "tie_word_embeddings": \(tied), "torch_dtype": "bfloat16"}
     """
   }
 
@@ -181,14 +183,17 @@ struct RankEnd: Sendable {
 enum Runs {
   /// Runs on threads that are ranks; every rank's end, errors included.
   static func ends(
-    ranks: Int = 1, resume: TrainingRun.Resume = .no, _ settings: @escaping @Sendable (Int) throws -> RunConfiguration
+    ranks: Int = 1, nodes: NodeMap? = nil, resume: TrainingRun.Resume = .no,
+    prepare: @escaping @Sendable (TrainingRun) -> Void = { _ in },
+    _ settings: @escaping @Sendable (Int) throws -> RunConfiguration
   ) throws -> [RankEnd] {
-    try Communicator.onThreads(ranks) { communicator in
+    try Communicator.onThreads(ranks, nodes: nodes) { communicator in
       var end = RankEnd()
       do {
         let run = try TrainingRun(
           settings(communicator.rank), communicator: communicator, open: { try ModelSources.open($0) },
           report: { end.lines.append($0) })
+        prepare(run)
         end.outcome = try run.run(resume: resume)
       } catch {
         end.error = "\(error)"
@@ -205,10 +210,10 @@ enum Runs {
   /// Runs to the end; the root's report.
   @discardableResult
   static func finish(
-    _ settings: RunConfiguration, ranks: Int = 1, resume: TrainingRun.Resume = .no,
+    _ settings: RunConfiguration, ranks: Int = 1, nodes: NodeMap? = nil, resume: TrainingRun.Resume = .no,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> [String] {
-    let ends = try ends(ranks: ranks, resume: resume) { _ in settings }
+    let ends = try ends(ranks: ranks, nodes: nodes, resume: resume) { _ in settings }
     for end in ends {
       #expect(end.error == nil && end.outcome == .finished, "\(end)", sourceLocation: sourceLocation)
     }

@@ -11,30 +11,36 @@ import Transformer
 /// Small models and runs for the suites of this target.
 enum Fixture {
   /// A Llama with grouped queries whose feed-forward width is no multiple of 32: blocks have tails.
-  static let model = """
-    {hidden_size: 64, intermediate_size: 80, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2,
-     vocab_size: 96, max_position_embeddings: 64, rms_norm_eps: 1.0e-5, tie_word_embeddings: true,
-     architectures: [LlamaForCausalLM]}
+  static let model = model()
+
+  static func model(
+    hidden: Int = 64, feedForward: Int = 80, layers: Int = 2, vocabulary: Int = 96, tied: Bool = true
+  ) -> String {
     """
+    {hidden_size: \(hidden), intermediate_size: \(feedForward), num_hidden_layers: \(layers), num_attention_heads: 4,
+     num_key_value_heads: 2, vocab_size: \(vocabulary), max_position_embeddings: 64, rms_norm_eps: 1.0e-5,
+     tie_word_embeddings: \(tied), architectures: [LlamaForCausalLM]}
+    """
+  }
 
   static func settings(_ body: String) throws -> RunConfiguration {
     try RunConfiguration(yaml: body, file: "test.yaml")
   }
 
-  /// A run of a new small model; `quantization` is the body of that section.
+  /// A run of a new small model; `quantization` and others are the bodies of these sections.
   static func run(
-    steps: Int = 4, batch: Int = 12, lanes: Int = 12, accumulation: Int = 1, quantization: String = "{}",
-    precision: String = "{}", extra: String = ""
+    model: String = model, steps: Int = 4, batch: Int = 12, lanes: Int = 12, accumulation: Int = 1,
+    quantization: String = "{}", precision: String = "{}", communication: String = "{}", overrides: [String] = []
   ) throws -> RunConfiguration {
-    try settings(
-      """
+    try RunConfiguration(
+      yaml: """
       model: {config: \(model), tokenizer: none}
       data: {train: [none.txt], context: 16}
       quantization: \(quantization)
       training: {steps: \(steps), batch: \(batch), lanes: \(lanes), accumulation: \(accumulation), learning_rate: 3.0e-3,
                  warmup_steps: 1, seed: 7, precision: \(precision)}
-      \(extra)
-      """)
+      communication: \(communication)
+      """, file: "test.yaml", overrides: overrides)
   }
 
   /// Tokens that a model can learn something from.
@@ -59,10 +65,10 @@ enum Fixture {
     return try ModelConfiguration(json: Array(mapping.json.utf8), source: "test")
   }
 
-  /// Losses, and a content hash of all masters and moments, after every step of a new run on this communicator.
-  static func trace(
+  /// A trainer with its starting weights.
+  static func trainer(
     _ settings: RunConfiguration, on communicator: Communicator, tokens: TokenStream = tokens()
-  ) throws -> Trace {
+  ) throws -> Trainer {
     let trainer = try Trainer(
       settings, model: configuration(of: settings), tokens: tokens, communicator: communicator)
     if settings.model.path != nil {
@@ -70,6 +76,14 @@ enum Fixture {
     } else {
       try trainer.initialize()
     }
+    return trainer
+  }
+
+  /// Losses, and a content hash of all masters and moments, after every step of a new run on this communicator.
+  static func trace(
+    _ settings: RunConfiguration, on communicator: Communicator, tokens: TokenStream = tokens()
+  ) throws -> Trace {
+    let trainer = try trainer(settings, on: communicator, tokens: tokens)
     var trace = Trace()
     for _ in 0..<settings.training.steps {
       let record = try trainer.step()
