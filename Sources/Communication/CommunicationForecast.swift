@@ -1,7 +1,7 @@
 /// What a step sends before anything is sent: bytes, messages and, on given links, seconds.
 ///
-/// Legend: N nodes of m ranks, p = N m; n values of a unit; alpha, beta the latency and the seconds per byte of a link, i
-/// within nodes, e between them. A rank's own part of a hop does not travel. A hop takes what its slowest part takes:
+/// Legend: N nodes of m ranks, p = N m; n values of a unit; alpha, beta the latency and the seconds per byte of a link,
+/// i within nodes, e between them. A rank's own part of a hop does not travel. A hop takes what its slowest part takes:
 ///
 ///     within    (messages of a rank) alpha_i + (bytes of a rank) beta_i
 ///     between   (messages of a rank) alpha_e + (bytes of a node) beta_e
@@ -16,8 +16,8 @@
 ///                            before (m - 1) alpha_i + (m-1)/m n b/8 beta_i
 ///     flat gather            (p - m) alpha_e + m (N-1)/N n b/8 beta_e        uneven nodes, or one rank a node
 ///
-/// Bytes here are not taken from these formulas but counted from the shards, groups and headers as they are: they are equal
-/// to those of ``CommunicationStatistics``. What making and reading the codes takes is not in it.
+/// Bytes here are not taken from these formulas but counted from the shards, groups and headers as they are: they are
+/// equal to those of ``CommunicationStatistics``. What making and reading the codes takes is not in it.
 public struct CommunicationForecast: Sendable, Hashable {
   /// One collective call of a step: its hops, one after another.
   public struct Operation: Sendable, Hashable {
@@ -105,7 +105,8 @@ public struct CommunicationForecast: Sendable, Hashable {
   /// Seconds of communication in which a rank does nothing else.
   ///
   /// Without overlap that is all of it. With overlap the first gather, the last reduction and the sums over ranks have
-  /// nothing to hide behind; the other gathers of the forward hide behind its computation, and what the backward gathers and reduces behind its.
+  /// nothing to hide behind; the other gathers of the forward hide behind its computation, and what the backward
+  /// gathers and reduces behind its.
   ///
   /// - Parameters:
   ///   - compute: seconds of forward and backward.
@@ -123,7 +124,9 @@ public struct CommunicationForecast: Sendable, Hashable {
   }
 
   /// Seconds of a step: what it computes and the communication that it waits for.
-  public func stepSeconds(compute: Double, on links: LinkModels, overlap: Bool, backwardShare: Double = 2.0 / 3) -> Double {
+  public func stepSeconds(
+    compute: Double, on links: LinkModels, overlap: Bool, backwardShare: Double = 2.0 / 3
+  ) -> Double {
     compute + exposedSeconds(compute: compute, on: links, overlap: overlap, backwardShare: backwardShare)
   }
 }

@@ -1,5 +1,5 @@
-/// What a link does with messages: k messages of b bytes in all take k * latency + b / bytesPerSecond, in each direction
-/// by itself (the alpha-beta model, alpha the latency, beta the seconds of a byte; Hockney 1994).
+/// What a link does with messages: k messages of b bytes in all take k * latency + b / bytesPerSecond, in each
+/// direction by itself (the alpha-beta model, alpha the latency, beta the seconds of a byte; Hockney 1994).
 public struct LinkModel: Sendable, Hashable {
   public var latency: Double
   public var bytesPerSecond: Double
@@ -23,9 +23,9 @@ public struct LinkModel: Sendable, Hashable {
 
   /// The link on which single messages took these times, each the least of several.
   ///
-  /// The speed is the slope of the straight line with the least squared distances: the longest messages decide it, and what
-  /// buffers on the way pass on at once ends up in the line's other constant. The latency is the time of the shortest
-  /// message, which that constant would miss.
+  /// The speed is the slope of the straight line with the least squared distances: the longest messages decide it, and
+  /// what buffers on the way pass on at once ends up in the line's other constant. The latency is the time of the
+  /// shortest message, which that constant would miss.
   public init?(fitting times: [(bytes: Int, seconds: Double)]) {
     guard let shortest = times.min(by: { $0.bytes < $1.bytes }) else { return nil }
     let count = Double(times.count)

@@ -7,8 +7,8 @@ import Transformer
 
 /// What a step will send, before there is one.
 extension Trainer {
-  /// Of every step after the first: that one sends whole weights where later ones send differences. Differences of codes
-  /// are taken for codes, which they do not exceed by more than their headers.
+  /// Of every step after the first: that one sends whole weights where later ones send differences. Differences of
+  /// codes are taken for codes, which they do not exceed by more than their headers.
   public var communicationForecast: CommunicationForecast {
     let map = communicator.topology?.map ?? NodeMap(sizes: [communicator.size])
     return CommunicationForecast(

@@ -61,7 +61,8 @@ struct CollectiveUnit {
     let arena = Arena("reduction")
     let sink = Sink(Tensor(rows: 1, columns: shards.elementCount(ofRank: communicator.rank), in: arena))
     let reducer = try GradientReducer(
-      communicator, [shards], lanes: communicator.size, options: GradientWireOptions(wire, depth: 0), sink: sink, in: arena)
+      communicator, [shards], lanes: communicator.size, options: GradientWireOptions(wire, depth: 0), sink: sink,
+      in: arena)
     var gradient = Tensor(rows: 1, columns: shards.elementCount, in: arena)
     gradient.fillWithNoise(seed: UInt64(17 + communicator.rank))
     var step = 0

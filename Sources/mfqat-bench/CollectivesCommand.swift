@@ -15,7 +15,8 @@ struct CollectivesCommand: ParsableCommand {
       ranks that each fetch the same bytes for themselves count as often as they are.
 
       Links: on every node at once one rank sends to another and receives as much, 1 byte to --largest. The latency is \
-      the time of that byte, the speed the slope of the least squares over the least times.
+      the time of that byte, the speed the slope of the least squares over the least times. Where all ranks send to all, bytes \
+      are those of a node.
       """)
 
   @Option(help: "Model shape: \(BenchModel.allCases.map(\.rawValue).joined(separator: ", ")).")
@@ -50,7 +51,8 @@ struct CollectivesCommand: ParsableCommand {
     }
     guard communicator.isRoot else { return }
     report.table(
-      "Collectives of \(communicator.size) rank\(communicator.size == 1 ? "" : "s"), \(communicator.nodeDescription)", table)
+      "Collectives of \(communicator.size) rank\(communicator.size == 1 ? "" : "s"), "
+        + communicator.nodeDescription, table)
   }
 
   private func add(

@@ -64,7 +64,9 @@ struct CommunicationCommand: ParsableCommand {
     guard communicator.size > 1 else { throw ValidationError("several ranks are needed: run it under mpirun") }
     let probe = try LinkProbe(on: communicator, largest: 16 << 20, repetitions: 20)
     if communicator.isRoot { probe.print(report) }
-    guard var links = try probe.models(on: communicator) else { throw ValidationError("no straight line fits the links") }
+    guard var links = try probe.models(on: communicator) else {
+      throw ValidationError("no straight line fits the links")
+    }
     let baseline = try baseline.map { try CommunicationBaseline(file: $0) }
     if let link { links.between.bytesPerSecond = link / 8 * 1e9 }
 
@@ -102,7 +104,8 @@ struct CommunicationCommand: ParsableCommand {
       ])
     let cells = [
       measured.pair, measured.overlap ? "yes" : "no", (1 / step).fixed(2), (1000 * step).fixed(1),
-      (1000 * least).fixed(1), predicted.map { (1000 * $0).fixed(1) } ?? "-", error.map { (100 * $0).fixed(0) + " %" } ?? "-", (1000 * measured.local).fixed(1),
+      (1000 * least).fixed(1), predicted.map { (1000 * $0).fixed(1) } ?? "-",
+      error.map { (100 * $0).fixed(0) + " %" } ?? "-", (1000 * measured.local).fixed(1),
       (1000 * measured.exposed).fixed(1), (100 * measured.hiddenFraction).fixed(0) + " %",
       (Double(measured.bytesBetweenNodes) / 1e6).fixed(2), measured.bits(measured.gradientBytes).fixed(2),
       measured.bits(measured.weightBytes).fixed(2),

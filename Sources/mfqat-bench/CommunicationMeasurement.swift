@@ -16,8 +16,8 @@ struct CommunicationMeasurement {
   let forecast: CommunicationForecast
   /// Of rank 0.
   let times: Sample
-  /// Seconds of a step in which a rank was not in a call for communication, and of forward and backward alone; the least,
-  /// which is what a prediction for an undisturbed step begins with.
+  /// Seconds of a step in which a rank was not in a call for communication, and of forward and backward alone; the
+  /// least, which is what a prediction for an undisturbed step begins with.
   let local: Double
   let compute: Double
   /// Seconds in calls for communication, and from the start of every transfer to its end.

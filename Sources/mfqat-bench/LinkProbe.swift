@@ -15,6 +15,9 @@ struct LinkProbe {
   /// Nil where there are no two such ranks.
   let within: Route?
   let between: Route?
+  /// Bytes of a node when every rank sends to every rank of the others, as a step's exchanges do: messages of several
+  /// nodes that meet in front of one make a link slower than one pair finds it.
+  let crowd: Route?
 
   /// Collective.
   ///
@@ -26,40 +29,51 @@ struct LinkProbe {
     let map = communicator.topology?.map ?? NodeMap(sizes: [communicator.size])
     let firsts = (0..<map.nodeCount).map { map.ranks(onNode: $0)[0] }
 
-    // On every node with two ranks these change messages; between nodes the first ranks send around a ring. So all links
-    // are busy at once and in both directions, as they are in a step.
-    var partners: [(to: Int, from: Int)?] = Array(repeating: nil, count: communicator.size)
-    for node in 0..<map.nodeCount {
-      let ranks = map.ranks(onNode: node)
-      guard ranks.count > 1 else { continue }
-      partners[ranks[0]] = (ranks[1], ranks[1])
-      partners[ranks[1]] = (ranks[0], ranks[0])
+    // On every node with two ranks these change messages; between nodes the first ranks send around a ring. So all
+    // links are busy at once and in both directions, as they are in a step.
+    let rank = communicator.rank, own = map.ranks(onNode: map.nodes[rank]), place = map.locals[rank]
+    func measure(_ name: String, _ partners: (to: [Int], from: [Int]), cut: Int = 1) throws -> Route {
+      try Self.measure(name, partners, cut: cut, communicator, lengths, repetitions)
     }
-    let hasNeighbours = partners.contains { $0 != nil }
-    within = hasNeighbours
-      ? try Self.measure("within a node", partners, communicator, lengths, repetitions) : nil
-
-    partners = Array(repeating: nil, count: communicator.size)
-    for (node, rank) in firsts.enumerated() where firsts.count > 1 {
-      partners[rank] = (firsts[(node + 1) % firsts.count], firsts[(node + firsts.count - 1) % firsts.count])
+    let hasNeighbours = map.nodeCount < communicator.size
+    let neighbour = own.count > 1 && place < 2 ? [own[1 - place]] : []
+    within = hasNeighbours ? try measure("within a node", (neighbour, neighbour)) : nil
+    guard map.nodeCount > 1 else {
+      between = nil
+      crowd = nil
+      return
     }
-    between = firsts.count > 1
-      ? try Self.measure("between nodes", partners, communicator, lengths, repetitions) : nil
+    let node = map.nodes[rank], count = map.nodeCount
+    between = try measure(
+      "between nodes",
+      place == 0 ? ([firsts[(node + 1) % count]], [firsts[(node + count - 1) % count]]) : ([], []))
+    let others = (0..<communicator.size).filter { map.nodes[$0] != node }
+    // Messages that leave the node which sends most.
+    let cut = map.sizes.map { $0 * (communicator.size - $0) }.max() ?? 1
+    crowd = try measure("between nodes, all ranks to all", (others, others), cut: cut)
   }
 
+  /// - Parameters:
+  ///   - partners: whom this rank sends to and receives from.
+  ///   - cut: into how many messages a length is divided, of which every partner gets one.
   private static func measure(
-    _ name: String, _ partners: [(to: Int, from: Int)?], _ communicator: Communicator, _ lengths: [Int], _ repetitions: Int
+    _ name: String, _ partners: (to: [Int], from: [Int]), cut: Int, _ communicator: Communicator, _ lengths: [Int],
+    _ repetitions: Int
   ) throws -> Route {
     let arena = Arena("links"), channel = try ExchangeChannel(communicator, .control)
-    let longest = lengths.max() ?? 0
+    let longest = ((lengths.max() ?? 0) / cut + 1) * max(partners.to.count, partners.from.count, 1)
     var idle: ExchangeBuffers? = ExchangeBuffers(send: longest, receive: longest, in: arena)
-    let partner = partners[communicator.rank]
     var route = Route(name: name), tag = 0
     for bytes in lengths {
       var plan = ExchangePlan(ranks: communicator.size)
-      if let partner {
-        plan.sendCounts[partner.to] = Int64(bytes)
-        plan.receiveCounts[partner.from] = Int64(bytes)
+      let piece = Int64((bytes + cut - 1) / cut)
+      for (index, partner) in partners.to.enumerated() {
+        plan.sendOffsets[partner] = Int64(index) * piece
+        plan.sendCounts[partner] = piece
+      }
+      for (index, partner) in partners.from.enumerated() {
+        plan.receiveOffsets[partner] = Int64(index) * piece
+        plan.receiveCounts[partner] = piece
       }
       var sample = Sample()
       // Long messages take so long that few of them are enough.
@@ -70,15 +84,16 @@ struct LinkProbe {
         let transfer = try channel.start(plan, tag: tag, buffers)
         idle = try transfer.finish()
         // The first opens connections.
-        if repetition > 0, partner != nil { sample.add(Instant.now - start) }
+        if repetition > 0, !partners.to.isEmpty { sample.add(Instant.now - start) }
         tag += 1
       }
-      route.times.append(partner == nil ? (bytes, 0, 0) : (bytes, sample.wall.least, sample.wall.median))
+      route.times.append(partners.to.isEmpty ? (bytes, 0, 0) : (bytes, sample.wall.least, sample.wall.median))
     }
     return route
   }
 
-  /// The links as rank 0 saw them, the same on every rank; nil where one was not measured. Collective.
+  /// The links as rank 0 saw them, between nodes with the speed of a crowd, the same on every rank; nil where one was
+  /// not measured. Collective.
   func models(on communicator: Communicator) throws -> LinkModels? {
     // Rank 0 is the first of its node and takes part in both routes.
     let inner = (within ?? between)?.model, outer = (between ?? within)?.model
@@ -86,7 +101,9 @@ struct LinkProbe {
       Double(bitPattern: UInt64(bitPattern: try communicator.broadcast(Int64(bitPattern: (value ?? 0).bitPattern))))
     }
     let latencies = (try shared(inner?.latency), try shared(outer?.latency))
-    let speeds = (try shared(inner?.bytesPerSecond), try shared(outer?.bytesPerSecond))
+    let speeds = (
+      try shared(inner?.bytesPerSecond), try shared(crowd?.model?.bytesPerSecond ?? outer?.bytesPerSecond)
+    )
     guard speeds.0 > 0, speeds.1 > 0 else { return nil }
     return LinkModels(
       within: LinkModel(latency: latencies.0, bytesPerSecond: speeds.0),
@@ -94,7 +111,7 @@ struct LinkProbe {
   }
 
   func print(_ report: ReportOptions) {
-    for route in [within, between].compactMap({ $0 }) {
+    for route in [within, between, crowd].compactMap({ $0 }) {
       let model = route.model
       report.line([
         ("bench", "links"), ("route", .string(route.name)),

@@ -7,8 +7,8 @@ import Testing
   // MARK: Links
 
   @Test func linkTakesLatencyForEveryMessageAndTimeForEveryByte() {
-    let link = LinkModel(latency: 1e-4, bytesPerSecond: 1e6)
-    #expect(link.seconds(messages: 3, bytes: 500) == 3e-4 + 5e-4)
+    let link = LinkModel(latency: 0.25, bytesPerSecond: 1024)
+    #expect(link.seconds(messages: 3, bytes: 512) == 0.75 + 0.5)
     #expect(LinkModel(gigabitsPerSecond: 1).bytesPerSecond == 125e6)
   }
 
@@ -91,7 +91,8 @@ import Testing
   }
 
   @Test func sumGoesAroundTheRing() {
-    let found = CommunicationForecast(even, .exact, reductions: [], gathers: [], summed: [600]).control.operations[0].hops[0]
+    let forecast = CommunicationForecast(even, .exact, reductions: [], gathers: [], summed: [600])
+    let found = forecast.control.operations[0].hops[0]
     // 2 (p - 1)/p of 600 bytes leave every node.
     #expect(found.outOfNode == 1000)
     #expect(found.messagesBetween == 10)
