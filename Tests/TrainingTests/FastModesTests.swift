@@ -76,6 +76,13 @@ import Training
     #expect(try trace(gradients) == trace("exact"))
   }
 
+  /// Ranks, and a whole node, without a lane.
+  @Test(arguments: modes.filter { $0.ranks == 4 }, [1, 2, 3, 5]) func ranksMayIdle(_ mode: Mode, lanes: Int) throws {
+    let first = try Self.trace(mode, steps: 3, lanes: lanes)
+    for trace in first { #expect(trace == first[0] && trace.lossValues.allSatisfy { $0.isFinite }) }
+    #expect(try Self.trace(mode, steps: 3, overlap: false, lanes: lanes) == first)
+  }
+
   @Test func unevenNodesAreRefused() throws {
     let mode = Mode(nodes: [2, 1], communication: "gradients: two_level")
     #expect { try Self.trace(mode, steps: 1) } throws: { "\($0)".contains("gradients: int8") }

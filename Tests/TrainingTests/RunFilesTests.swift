@@ -135,6 +135,8 @@ import Transformer
     let validations = try place.metrics("one").filter { $0.contains("validation") }
     #expect(validations.count == 6)
     for (line, format) in zip(validations, ["fp32", "mxint4", "mxint2"]) { #expect(line.contains("\"\(format)\"")) }
+    let figures = Set(validations.compactMap { $0.split(separator: "\"nll\":").last })
+    #expect(figures.count == 6, "each format has a figure of its own: \(validations)")
     // Rounding for a validation leaves no trace in the training.
     try Runs.finish(place.settings("silent", ["quantization.objective=full_precision", "logging.validate_every=0"]))
     let steps = try place.metrics("one").filter { !$0.contains("validation") }

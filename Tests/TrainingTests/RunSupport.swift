@@ -18,7 +18,7 @@ final class RunPlace: Sendable {
     vocabulary: Int = 264, tied: Bool = true, at path: String? = nil,
     edit: (inout [Float], ParameterSpec) -> Void = { _, _ in }
   ) throws {
-    self.path = path ?? FileManager.default.temporaryDirectory.path + "/run-\(UUID().uuidString)"
+    self.path = path ?? Self.parent + "/run-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: self("model"), withIntermediateDirectories: true)
     try write(Self.configuration(vocabulary: vocabulary, tied: tied), "model/config.json")
     try write(Self.tokenizer, "model/tokenizer.json")
@@ -29,6 +29,10 @@ final class RunPlace: Sendable {
   }
 
   deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  /// In memory where that can be: runs wait for the disk whenever they save.
+  private static let parent =
+    FileManager.default.isWritableFile(atPath: "/dev/shm") ? "/dev/shm" : FileManager.default.temporaryDirectory.path
 
   func callAsFunction(_ name: String) -> String { path + "/" + name }
 
