@@ -2,14 +2,14 @@ import Foundation
 import Testing
 
 /// `launch/cluster`, with names and a network of its own beside a cluster that may be up.
-@Suite(.timeLimit(.minutes(2)), .serialized, .enabled(if: TestCluster.absence == nil, "\(TestCluster.absence ?? "")"))
+@Suite(.timeLimit(.minutes(2)), .serialized, .enabled(if: Nodes.absence == nil, "\(Nodes.absence ?? "")"))
 struct ClusterTests {
   let scratch: Scratch
   let environment: [String: String]
 
   init() throws {
     scratch = try Scratch()
-    environment = TestCluster.names.merging(["MFQAT_CLUSTER_DIR": scratch("cluster")]) { $1 }
+    environment = Nodes.names.merging(["MFQAT_CLUSTER_DIR": scratch("cluster")]) { $1 }
   }
 
   private func cluster(_ arguments: String...) throws -> CommandLineTool.Result {
@@ -53,17 +53,17 @@ struct ClusterTests {
     defer { _ = try? cluster("down") }
     #expect(try cluster("up", "2", "1").status == 0)
     let errors = try scratch.file("errors")
-    let process = CommandLineTool.process(
-      "/bin/bash", [Script.path("cluster"), "run", "/bin/sh", "-c", "echo >\(scratch("started")); exec sleep 77"],
-      environment)
+    let process = Script.process(
+      "cluster", ["run", "/bin/sh", "-c", "echo >\(scratch("started")); exec sleep 77"], environment: environment)
     process.standardOutput = errors
     process.standardError = errors
     try process.run()
     while !FileManager.default.fileExists(atPath: scratch("started")) && process.isRunning { usleep(20_000) }
     #expect(try cluster("run", "hostname").status == 73, "one job at a time")
     kill(process.processIdentifier, SIGKILL)
-    process.waitUntilExit()
     let swept = try cluster("kill")
+    // Only now: Foundation takes a process for alive as long as its children are.
+    process.waitUntilExit()
     #expect(swept.status == 0 && swept.errors.contains("left on the nodes"), "\(swept)")
     let state = try cluster("status").output
     #expect(state.components(separatedBy: "processes 0").count == 3, "\(state)")
@@ -74,23 +74,22 @@ struct ClusterTests {
   }
 }
 
-extension CommandLineTool {
-  static func isOnPath(_ program: String) -> Bool {
+/// Whether this machine can make nodes.
+enum Nodes {
+  static let names = ["MFQAT_CLUSTER_NAME": "mfqtest", "MFQAT_CLUSTER_NET": "10.78.213"]
+
+  /// Why not; nil if it can.
+  static let absence: String? = {
+    do {
+      let result = try Script.run("cluster", ["probe"], environment: names)
+      if result.status == 0 { return isOnPath("mpirun") ? nil : "mpirun is missing" }
+      return result.errors.trimmingCharacters(in: .whitespacesAndNewlines)
+    } catch { return "launch/cluster does not start: \(error)" }
+  }()
+
+  private static func isOnPath(_ program: String) -> Bool {
     (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").contains {
       FileManager.default.isExecutableFile(atPath: $0 + "/" + program)
     }
   }
-}
-
-enum TestCluster {
-  static let names = ["MFQAT_CLUSTER_NAME": "mfqtest", "MFQAT_CLUSTER_NET": "10.78.213"]
-
-  /// Why there can be no nodes here; nil if there can.
-  static let absence: String? = {
-    do {
-      let result = try Script.run("cluster", ["probe"], environment: names)
-      if result.status == 0 { return CommandLineTool.isOnPath("mpirun") ? nil : "mpirun is missing" }
-      return result.errors.trimmingCharacters(in: .whitespacesAndNewlines)
-    } catch { return "launch/cluster does not start: \(error)" }
-  }()
 }

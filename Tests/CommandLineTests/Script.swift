@@ -2,7 +2,7 @@ import Foundation
 
 /// A script of `launch/`, run as a user runs it.
 enum Script {
-  static func path(_ name: String) -> String {
+  private static func path(_ name: String) -> String {
     URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("launch/" + name).path
   }
@@ -10,6 +10,13 @@ enum Script {
   static func run(
     _ name: String, _ arguments: [String], environment: [String: String] = [:]
   ) throws -> CommandLineTool.Result {
-    try CommandLineTool.run(program: "/bin/bash", [path(name)] + arguments, environment: environment)
+    try CommandLineTool.run(program: "/usr/bin/env", words(name) + arguments, environment: environment)
   }
+
+  static func process(_ name: String, _ arguments: [String], environment: [String: String] = [:]) -> Process {
+    CommandLineTool.process("/usr/bin/env", words(name) + arguments, environment)
+  }
+
+  /// A test runs on a thread that blocks signals, which children inherit and bash cannot undo: `env` can.
+  private static func words(_ name: String) -> [String] { ["--default-signal", "/bin/bash", path(name)] }
 }

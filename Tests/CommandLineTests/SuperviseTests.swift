@@ -97,9 +97,8 @@ import Testing
   @Test func aUserWhoStopsItIsHeard() throws {
     try scratch.write("works\n0\n", to: "endings")
     let output = try scratch.file("output"), errors = try scratch.file("errors")
-    let process = CommandLineTool.process(
-      "/bin/bash",
-      [Script.path("supervise"), "--run", scratch("run"), "--", "/bin/bash", scratch("train"), "--resume", "auto"])
+    let process = Script.process(
+      "supervise", ["--run", scratch("run"), "--", "/bin/bash", scratch("train"), "--resume", "auto"])
     process.standardOutput = output
     process.standardError = errors
     try process.run()
