@@ -49,6 +49,11 @@ static void at_exit_handler(void) { end_of_process(0); }
 static int register_end(void) { return atexit(at_exit_handler); }
 #endif
 
+// Open MPI's way for long messages over TCP, one write of the whole at the receiver's request (btl_tcp_flags PUT), keeps them
+// from moving while their ranks compute, however often those test: at 1 Gbit/s a step of 0.5 s computation beside 0.9 s
+// communication took 1.55 s. In fragments (SEND alone, 1) it takes 1.1. What the user sets stays.
+static void prefer_fragments(void) { setenv("OMPI_MCA_btl_tcp_flags", "1", 0); }
+
 int32_t cmpi_init(void) {
   if (started) return cmpi_is_running() ? MPI_SUCCESS : CMPI_ERROR_FINALIZED;
   int provided = MPI_THREAD_SINGLE, initialized = 0;
@@ -57,6 +62,7 @@ int32_t cmpi_init(void) {
   if (initialized) {
     code = MPI_Query_thread(&provided);
   } else {
+    prefer_fragments();
     code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
   }
   if (code != MPI_SUCCESS) return code;

@@ -28,6 +28,8 @@ final class WeightPublisher {
 
   private let communicator: Communicator
   private let gathers: [PayloadGather]
+  /// Whether units are gathered ahead of their use.
+  private let isAhead: Bool
   private let slices: [MXFormat: CompiledSlice]
   private let sliced: CodeSlot
 
@@ -49,7 +51,7 @@ final class WeightPublisher {
 
   /// - Parameters:
   ///   - slots: formats whose codes must be there together (more than one only where lanes differ).
-  ///   - depth: gathers in flight at most.
+  ///   - depth: gathers in flight at most while others compute; 0 gathers a unit when it is used.
   init(
     _ parameters: Parameters, _ linear: LinearOperators, _ state: ShardedState, plan: QuantizationPlan, path: ForwardPath,
     scaleRule: ScaleRule, wire: WeightWire, sharing: UnitSharing, slots: Int, depth: Int, communicator: Communicator,
@@ -78,6 +80,7 @@ final class WeightPublisher {
     var gathers: [PayloadGather] = []
     for _ in 0..<max(1, depth) { gathers.append(try PayloadGather(communicator, capacity: capacity, in: transit)) }
     self.gathers = gathers
+    isAhead = depth > 0
     jobFormats = gathers.map { _ in [] }
     jobIsDense = gathers.map { _ in false }
     holders = Array(repeating: -1, count: places.count)
@@ -179,6 +182,7 @@ final class WeightPublisher {
     var isFresh = false
     if done < jobs.count, jobs[done].use == usesSeen {
       precondition(jobs[done].unit == unit, "unit \(unit) is used where \(jobs[done].unit) was announced")
+      if started == done { try startJob() }
       try finishJob()
       try startMore()
       isFresh = true
@@ -196,14 +200,12 @@ final class WeightPublisher {
   // MARK: Gathers
 
   private func startMore() throws {
-    while started < jobs.count && started - done < gathers.count {
-      try startJob(started)
-      started += 1
-    }
+    while isAhead && started < jobs.count && started - done < gathers.count { try startJob() }
   }
 
-  private func startJob(_ job: Int) throws {
-    let unit = jobs[job].unit, buffer = job % gathers.count
+  private func startJob() throws {
+    let unit = jobs[started].unit, buffer = started % gathers.count
+    started += 1
     // What another unit will have replaced by then does not count as held.
     let isFresh = places[unit].unit != unit || places.isShared(unit)
     jobFormats[buffer].removeAll(keepingCapacity: true)
