@@ -99,6 +99,12 @@ double cmpi_wtime(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+double cmpi_cpu_time(void) {
+  struct timespec used;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
 cmpi_comm cmpi_world(void) { return cmpi_wrap(MPI_COMM_WORLD); }
 
 void cmpi_abort(int32_t code) {

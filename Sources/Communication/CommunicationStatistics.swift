@@ -8,7 +8,8 @@ public enum Traffic: Int, Sendable, Hashable, CaseIterable {
 /// `bytesSent` is what other ranks need from this one, whatever route the library takes: for an all-to-all the bytes
 /// addressed to others, for a gather its own bytes once per other rank that receives them, for a broadcast the root's
 /// likewise, for a reduction its values once. `seconds` is exposed communication: wall time inside the calls, waiting for
-/// peers included. `span` is the time from the start of a transfer to its end; what of it was not exposed was hidden behind
+/// peers included, and processor time of polls.
+/// `span` is the time from the start of a transfer to its end; what of it was not exposed was hidden behind
 /// computation.
 public struct CommunicationStatistics: Sendable, Hashable {
   public struct Flow: Sendable, Hashable {

@@ -45,6 +45,8 @@ void cmpi_error_text(int32_t code, char *text, int32_t size);
 void cmpi_library_text(char *text, int32_t size);
 // Seconds of the monotonic clock.
 double cmpi_wtime(void);
+// Seconds for which the calling thread has had a processor.
+double cmpi_cpu_time(void);
 
 cmpi_comm cmpi_world(void);
 // Ends every process of the job; mpirun returns `code`.
