@@ -12,34 +12,30 @@ import Tensors
 /// the rank's own rows.
 final class ExactPassage: GradientPassage {
   private let communicator: Communicator
-  private let channel: ExchangeChannel
-  private var plan: ExchangePlan
-  private var buffers: ExchangeBuffers?
-  private var flying: Transfer?
+  private let hop: PassageHop
   private var job: GradientReducer.Job?
 
   init(_ communicator: Communicator, _ units: [RowShards], lanes: Int, in arena: Arena) throws(CommunicationError) {
     self.communicator = communicator
-    channel = try ExchangeChannel(communicator, .gradients)
-    plan = ExchangePlan(ranks: communicator.size)
     let rank = communicator.rank
     let largest = units.map(\.elementCount).max() ?? 0
     let owned = units.map { $0.elementCount(ofRank: rank) }.max() ?? 0
-    buffers = ExchangeBuffers(
+    hop = try PassageHop(
+      communicator,
       send: rank < lanes ? 4 * largest : 0, receive: 4 * owned * min(lanes, communicator.size), in: arena)
   }
 
   func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError) {
-    guard var idle = buffers.take() else { preconditionFailure("a passage starts before it has finished") }
+    var idle = hop.take()
     let rank = communicator.rank, owned = 4 * job.shards.elementCount(ofRank: rank)
     let contributes = rank < job.contributors
     var packed = 0
     for other in 0..<communicator.size {
       // There is room for as many contributions as lanes: a rank beyond them has no place.
       let isContributor = other < job.contributors
-      plan.receiveOffsets[other] = Int64(isContributor ? other * owned : 0)
-      plan.receiveCounts[other] = Int64(isContributor ? owned : 0)
-      plan.sendCounts[other] = 0
+      hop.plan.receiveOffsets[other] = Int64(isContributor ? other * owned : 0)
+      hop.plan.receiveCounts[other] = Int64(isContributor ? owned : 0)
+      hop.plan.sendCounts[other] = 0
       guard contributes else { continue }
       if other == rank {
         let place = unsafe UnsafeMutableRawPointer(idle.receive.unsafeMutableAddress()) + rank * owned
@@ -47,25 +43,25 @@ final class ExactPassage: GradientPassage {
           ofRank: rank, .elements(size: 4), fromFull: gradient.unsafeAddress(), toShard: place)
         continue
       }
-      plan.sendOffsets[other] = Int64(packed)
+      hop.plan.sendOffsets[other] = Int64(packed)
       let place = unsafe UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed
       let bytes = unsafe job.shards.copyShard(
         ofRank: other, .elements(size: 4), fromFull: gradient.unsafeAddress(), toShard: place)
-      plan.sendCounts[other] = Int64(bytes)
+      hop.plan.sendCounts[other] = Int64(bytes)
       packed += bytes
     }
     self.job = job
-    flying = try channel.start(plan, tag: communicator.nextSequence(.gradients) * 2, idle)
+    try hop.send(idle, tag: communicator.nextSequence(.gradients) * 2)
   }
 
   func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
-    _ = try flying?.poll()
+    _ = try hop.poll()
     return true  // there is one hop
   }
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {
-    guard let transfer = flying.take(), let job else { preconditionFailure("a passage that was not started") }
-    let arrived = try transfer.finish()
+    let arrived = try hop.arrive()
+    guard let job else { preconditionFailure("a passage that was not started") }
     let owned = job.shards.elementCount(ofRank: communicator.rank)
     for index in 0..<job.contributors {
       var contribution = arrived.receive.floats(from: 4 * index * owned, count: owned)
@@ -75,6 +71,6 @@ final class ExactPassage: GradientPassage {
       }
     }
     self.job = nil
-    buffers = consume arrived
+    hop.giveBack(arrived)
   }
 }

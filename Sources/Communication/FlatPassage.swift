@@ -7,13 +7,10 @@ import Tensors
 /// to 8 times the error.)
 final class FlatPassage: GradientPassage {
   private let communicator: Communicator
-  private let channel: ExchangeChannel
+  private let hop: PassageHop
   private let values: WireValues
   private let scratch: ReductionScratch
   private let feedback: GradientFeedback?
-  private var plan: ExchangePlan
-  private var buffers: ExchangeBuffers?
-  private var flying: Transfer?
   private var job: GradientReducer.Job?
   /// This rank's rows, in the layout of the wire.
   private var sum: Tensor
@@ -26,8 +23,6 @@ final class FlatPassage: GradientPassage {
     self.values = values
     self.scratch = scratch
     self.feedback = feedback
-    channel = try ExchangeChannel(communicator, .gradients)
-    plan = ExchangePlan(ranks: communicator.size)
     let rank = communicator.rank, size = communicator.size
     var send = 0, receive = 0, owned = 0
     for unit in units {
@@ -36,12 +31,12 @@ final class FlatPassage: GradientPassage {
       receive = max(receive, bytes[rank] * size)
       owned = max(owned, ShardSegments(unit, rank: rank, values).sumCount)
     }
-    buffers = ExchangeBuffers(send: send, receive: receive, in: arena)
+    hop = try PassageHop(communicator, send: send, receive: receive, in: arena)
     sum = Tensor(rows: 1, columns: owned, in: arena)
   }
 
   func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError) {
-    guard var idle = buffers.take() else { preconditionFailure("a passage starts before it has finished") }
+    var idle = hop.take()
     let rank = communicator.rank, rounding = job.rounding.first
     let contributes = rank < job.contributors
     let full = unsafe gradient.unsafeAddress()
@@ -49,12 +44,12 @@ final class FlatPassage: GradientPassage {
     for other in 0..<communicator.size {
       let segments = ShardSegments(job.shards, rank: other, values)
       defer { residual += segments.sumCount }
-      plan.sendCounts[other] = 0
+      hop.plan.sendCounts[other] = 0
       if other == rank {
         let bytes = segments.byteCount
         for sender in 0..<communicator.size {
-          plan.receiveOffsets[sender] = Int64(sender * bytes)
-          plan.receiveCounts[sender] = Int64(sender < job.contributors ? bytes : 0)
+          hop.plan.receiveOffsets[sender] = Int64(sender * bytes)
+          hop.plan.receiveCounts[sender] = Int64(sender < job.contributors ? bytes : 0)
         }
         if contributes { unsafe segments.begin(sum.unsafeMutableAddress(), with: full) }
         continue
@@ -64,22 +59,22 @@ final class FlatPassage: GradientPassage {
       unsafe segments.encode(
         full, to: UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed, rounding,
         residual: feedback?.first[job.unit].values.count == 0 ? nil : lost)
-      plan.sendOffsets[other] = Int64(packed)
-      plan.sendCounts[other] = Int64(segments.byteCount)
+      hop.plan.sendOffsets[other] = Int64(packed)
+      hop.plan.sendCounts[other] = Int64(segments.byteCount)
       packed += segments.byteCount
     }
     self.job = job
-    flying = try channel.start(plan, tag: communicator.nextSequence(.gradients) * 2, idle)
+    try hop.send(idle, tag: communicator.nextSequence(.gradients) * 2)
   }
 
   func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
-    _ = try flying?.poll()
+    _ = try hop.poll()
     return true  // there is one hop
   }
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {
-    guard let transfer = flying.take(), let job else { preconditionFailure("a passage that was not started") }
-    let arrived = try transfer.finish()
+    let arrived = try hop.arrive()
+    guard let job else { preconditionFailure("a passage that was not started") }
     let rank = communicator.rank
     let segments = ShardSegments(job.shards, rank: rank, values)
     var isEmpty = rank >= job.contributors
@@ -87,13 +82,13 @@ final class FlatPassage: GradientPassage {
     let total = unsafe sum.unsafeMutableAddress()
     for other in 0..<job.contributors where other != rank {
       unsafe segments.add(
-        base + Int(plan.receiveOffsets[other]), to: total, accumulate: !isEmpty,
+        base + Int(hop.plan.receiveOffsets[other]), to: total, accumulate: !isEmpty,
         widened: scratch.contribution.unsafeMutableAddress())
       isEmpty = false
     }
     unsafe segments.end(total, to: scratch.contribution.unsafeMutableAddress())
     scratch.deliver(job, to: sink)
     self.job = nil
-    buffers = consume arrived
+    hop.giveBack(arrived)
   }
 }

@@ -15,13 +15,10 @@ final class TwoLevelPassage: GradientPassage {
   private let communicator: Communicator
   private let topology: Topology
   private let nodeCount: Int
-  private let localChannel: ExchangeChannel, crossChannel: ExchangeChannel
+  private let local: PassageHop, cross: PassageHop
   private let scratch: ReductionScratch
   private let feedback: GradientFeedback?
   private let eight = WireValues.coded(GradientWire.intraCodec), four = WireValues.coded(GradientWire.interCodec)
-  private var localPlan: ExchangePlan, crossPlan: ExchangePlan
-  private var localBuffers: ExchangeBuffers?, crossBuffers: ExchangeBuffers?
-  private var flying: Transfer?
   private var job: GradientReducer.Job?
   private var stage = Stage.idle
   private var sequence = 0
@@ -32,31 +29,27 @@ final class TwoLevelPassage: GradientPassage {
     _ communicator: Communicator, _ topology: Topology, _ units: [RowShards], _ scratch: ReductionScratch,
     _ feedback: GradientFeedback?, in arena: Arena
   ) throws(CommunicationError) {
-    guard let cross = topology.cross else { preconditionFailure("two levels need even nodes") }
+    guard let nodes = topology.cross else { preconditionFailure("two levels need even nodes") }
     self.communicator = communicator
     self.topology = topology
     self.scratch = scratch
     self.feedback = feedback
-    nodeCount = cross.size
-    localChannel = try ExchangeChannel(topology.local, .gradients)
-    crossChannel = try ExchangeChannel(cross, .gradients)
-    localPlan = ExchangePlan(ranks: topology.local.size)
-    crossPlan = ExchangePlan(ranks: cross.size)
+    nodeCount = nodes.size
     let eight = eight, four = four
     var localSend = 0, localReceive = 0, crossSend = 0, crossReceive = 0, sums = 0
     for unit in units {
       let eights = (0..<topology.local.size).map { place in
-        (0..<cross.size).reduce(0) { $0 + ShardSegments(unit, rank: topology.rank(node: $1, place: place), eight).byteCount }
+        (0..<nodes.size).reduce(0) { $0 + ShardSegments(unit, rank: topology.rank(node: $1, place: place), eight).byteCount }
       }
-      let fours = (0..<cross.size).map { ShardSegments(unit, rank: topology.rank(node: $0, place: topology.place), four) }
+      let fours = (0..<nodes.size).map { ShardSegments(unit, rank: topology.rank(node: $0, place: topology.place), four) }
       localSend = max(localSend, eights.reduce(0, +) - eights[topology.place])
       localReceive = max(localReceive, eights[topology.place] * topology.local.size)
       crossSend = max(crossSend, fours.reduce(0) { $0 + $1.byteCount } - fours[topology.node].byteCount)
-      crossReceive = max(crossReceive, fours[topology.node].byteCount * cross.size)
+      crossReceive = max(crossReceive, fours[topology.node].byteCount * nodes.size)
       sums = max(sums, fours.reduce(0) { $0 + $1.sumCount })
     }
-    localBuffers = ExchangeBuffers(send: localSend, receive: localReceive, in: arena)
-    crossBuffers = ExchangeBuffers(send: crossSend, receive: crossReceive, in: arena)
+    local = try PassageHop(topology.local, send: localSend, receive: localReceive, in: arena)
+    cross = try PassageHop(nodes, send: crossSend, receive: crossReceive, in: arena)
     column = Tensor(rows: 1, columns: sums, in: arena)
   }
 
@@ -70,14 +63,14 @@ final class TwoLevelPassage: GradientPassage {
   // MARK: First hop
 
   func start(_ gradient: inout Tensor, _ job: GradientReducer.Job) throws(CommunicationError) {
-    guard var idle = localBuffers.take() else { preconditionFailure("a passage starts before it has finished") }
+    var idle = local.take()
     let rounding = job.rounding.first, isOwnContribution = communicator.rank < job.contributors
     let full = unsafe gradient.unsafeAddress()
     let lost = feedback?.first[job.unit].values.count ?? 0
     var packed = 0
     for place in 0..<topology.local.size {
-      localPlan.sendOffsets[place] = Int64(packed)
-      localPlan.sendCounts[place] = 0
+      local.plan.sendOffsets[place] = Int64(packed)
+      local.plan.sendCounts[place] = 0
       if place == topology.place {
         var sum = 0, bytes = 0
         for node in 0..<nodeCount {
@@ -87,8 +80,8 @@ final class TwoLevelPassage: GradientPassage {
           bytes += segments.byteCount
         }
         for sender in 0..<topology.local.size {
-          localPlan.receiveOffsets[sender] = Int64(sender * bytes)
-          localPlan.receiveCounts[sender] = Int64(rank(topology.node, sender) < job.contributors ? bytes : 0)
+          local.plan.receiveOffsets[sender] = Int64(sender * bytes)
+          local.plan.receiveCounts[sender] = Int64(rank(topology.node, sender) < job.contributors ? bytes : 0)
         }
         continue
       }
@@ -102,11 +95,11 @@ final class TwoLevelPassage: GradientPassage {
           full, to: UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed, rounding, residual: residual)
         packed += segments.byteCount
       }
-      localPlan.sendCounts[place] = Int64(packed) - localPlan.sendOffsets[place]
+      local.plan.sendCounts[place] = Int64(packed) - local.plan.sendOffsets[place]
     }
     self.job = job
     sequence = communicator.nextSequence(.gradients)
-    flying = try localChannel.start(localPlan, tag: 2 * sequence, idle)
+    try local.send(idle, tag: 2 * sequence)
     stage = .local
   }
 
@@ -115,7 +108,7 @@ final class TwoLevelPassage: GradientPassage {
   }
 
   func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
-    let done = try flying?.poll() ?? false
+    let done = try (stage == .local ? local : cross).poll()
     if stage == .local, done, mayAdvance { try goBetweenNodes() }
     return stage == .cross
   }
@@ -123,12 +116,11 @@ final class TwoLevelPassage: GradientPassage {
   // MARK: Second hop
 
   private func goBetweenNodes() throws(CommunicationError) {
-    guard let transfer = flying.take(), let job, var idle = crossBuffers.take() else {
-      preconditionFailure("no first hop")
-    }
-    let arrived = try transfer.finish()
+    guard let job else { preconditionFailure("no first hop") }
+    let arrived = try local.arrive()
     addLocal(arrived, job)
-    localBuffers = consume arrived
+    local.giveBack(arrived)
+    var idle = cross.take()
 
     let isSending = contributes(node: topology.node, job), rounding = job.rounding.second
     let ownBytes = ShardSegments(job.shards, rank: communicator.rank, four).byteCount
@@ -137,20 +129,20 @@ final class TwoLevelPassage: GradientPassage {
     for node in 0..<nodeCount {
       let segments = ShardSegments(job.shards, rank: rank(node, topology.place), four)
       defer { sum += segments.sumCount }
-      crossPlan.sendOffsets[node] = Int64(packed)
-      crossPlan.sendCounts[node] = 0
-      crossPlan.receiveOffsets[node] = Int64(node * ownBytes)
-      crossPlan.receiveCounts[node] = Int64(contributes(node: node, job) ? ownBytes : 0)
+      cross.plan.sendOffsets[node] = Int64(packed)
+      cross.plan.sendCounts[node] = 0
+      cross.plan.receiveOffsets[node] = Int64(node * ownBytes)
+      cross.plan.receiveCounts[node] = Int64(contributes(node: node, job) ? ownBytes : 0)
       guard node != topology.node, isSending else { continue }
       let residual = unsafe lost == 0
         ? nil : feedback.map { unsafe $0.second[job.unit].values.unsafeMutableAddress() + sum }
       unsafe segments.encode(
         sum: column.unsafeAddress() + sum, to: UnsafeMutableRawPointer(idle.send.unsafeMutableAddress()) + packed, rounding,
         residual: residual)
-      crossPlan.sendCounts[node] = Int64(segments.byteCount)
+      cross.plan.sendCounts[node] = Int64(segments.byteCount)
       packed += segments.byteCount
     }
-    flying = try crossChannel.start(crossPlan, tag: 2 * sequence + 1, idle)
+    try cross.send(idle, tag: 2 * sequence + 1)
     stage = .cross
   }
 
@@ -160,7 +152,7 @@ final class TwoLevelPassage: GradientPassage {
     let base = unsafe UnsafeRawPointer(arrived.receive.unsafeAddress())
     for sender in 0..<topology.local.size
     where sender != topology.place && rank(topology.node, sender) < job.contributors {
-      var bytes = Int(localPlan.receiveOffsets[sender]), sum = 0
+      var bytes = Int(local.plan.receiveOffsets[sender]), sum = 0
       for node in 0..<nodeCount {
         let segments = ShardSegments(job.shards, rank: rank(node, topology.place), eight)
         unsafe segments.add(
@@ -177,8 +169,8 @@ final class TwoLevelPassage: GradientPassage {
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {
     if stage == .local { try goBetweenNodes() }
-    guard let transfer = flying.take(), let job else { preconditionFailure("a passage that was not started") }
-    let arrived = try transfer.finish()
+    let arrived = try cross.arrive()
+    guard let job else { preconditionFailure("a passage that was not started") }
     let segments = ShardSegments(job.shards, rank: communicator.rank, four)
     let base = unsafe UnsafeRawPointer(arrived.receive.unsafeAddress())
     let total = unsafe scratch.sum.unsafeMutableAddress()
@@ -189,7 +181,7 @@ final class TwoLevelPassage: GradientPassage {
         unsafe segments.addSum(column.unsafeAddress() + own, to: total, accumulate: !isEmpty)
       } else {
         unsafe segments.add(
-          base + Int(crossPlan.receiveOffsets[node]), to: total, accumulate: !isEmpty,
+          base + Int(cross.plan.receiveOffsets[node]), to: total, accumulate: !isEmpty,
           widened: scratch.contribution.unsafeMutableAddress())
       }
       isEmpty = false
@@ -198,6 +190,6 @@ final class TwoLevelPassage: GradientPassage {
     scratch.deliver(job, to: sink)
     self.job = nil
     stage = .idle
-    crossBuffers = consume arrived
+    cross.giveBack(arrived)
   }
 }
