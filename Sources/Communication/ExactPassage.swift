@@ -10,9 +10,9 @@ import Tensors
 /// The first contribution overwrites the sum instead of being added to zeros, for every number of ranks alike (0 + x is
 /// x except for -0, whose sign would be lost). Cost per rank and round: the unit is sent and received once in fp32, minus
 /// the rank's own rows.
-final class ExactPassage: GradientPassage {
+final class ExactPassage: OneHopPassage {
   private let communicator: Communicator
-  private let hop: PassageHop
+  let hop: PassageHop
   private var job: GradientReducer.Job?
 
   init(_ communicator: Communicator, _ units: [RowShards], lanes: Int, in arena: Arena) throws(CommunicationError) {
@@ -52,11 +52,6 @@ final class ExactPassage: GradientPassage {
     }
     self.job = job
     try hop.send(idle, tag: communicator.nextSequence(.gradients) * 2)
-  }
-
-  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
-    _ = try hop.poll()
-    return true  // there is one hop
   }
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {

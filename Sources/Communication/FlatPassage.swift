@@ -5,9 +5,9 @@ import Tensors
 /// Each owner begins with its own rows, which do not travel and are not rounded, and adds the others' in the order of
 /// ranks. Codes are added in the rotated domain; the rotation is undone once. (No ring: rounding again at every hop costs 3
 /// to 8 times the error.)
-final class FlatPassage: GradientPassage {
+final class FlatPassage: OneHopPassage {
   private let communicator: Communicator
-  private let hop: PassageHop
+  let hop: PassageHop
   private let values: WireValues
   private let scratch: ReductionScratch
   private let feedback: GradientFeedback?
@@ -65,11 +65,6 @@ final class FlatPassage: GradientPassage {
     }
     self.job = job
     try hop.send(idle, tag: communicator.nextSequence(.gradients) * 2)
-  }
-
-  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
-    _ = try hop.poll()
-    return true  // there is one hop
   }
 
   func finish(into sink: any GradientSink) throws(CommunicationError) {

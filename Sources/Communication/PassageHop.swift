@@ -39,3 +39,16 @@ final class PassageHop {
 
   func giveBack(_ buffers: consuming ExchangeBuffers) { self.buffers = consume buffers }
 }
+
+/// A passage that one exchange completes.
+protocol OneHopPassage: GradientPassage {
+  var hop: PassageHop { get }
+}
+
+extension OneHopPassage {
+  /// Nothing waits for another passage: younger ones may always go on.
+  func poll(mayAdvance: Bool) throws(CommunicationError) -> Bool {
+    _ = try hop.poll()
+    return true
+  }
+}
