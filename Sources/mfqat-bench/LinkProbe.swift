@@ -15,8 +15,8 @@ struct LinkProbe {
   /// Nil where there are no two such ranks.
   let within: Route?
   let between: Route?
-  /// Bytes of a node when every rank sends to every rank of the others, as a step's exchanges do: messages of several
-  /// nodes that meet in front of one make a link slower than one pair finds it.
+  /// Bytes of a node when every rank sends to every rank of the others, as a step's exchanges do. It can be slower than
+  /// one pair finds a link; whether because messages of several nodes meet in front of one has not been examined.
   let crowd: Route?
 
   /// Collective.
