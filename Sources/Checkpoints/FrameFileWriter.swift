@@ -6,7 +6,7 @@ final class FrameFileWriter {
   private let compressor: ZstdCompressor
   private var current: (file: WritableFile, hasher: ContentHasher, table: SeekTable)?
   /// Finished files.
-  private(set) var files: [AnchorStoredFile] = []
+  private(set) var files: [StoredFile] = []
 
   /// Files are named `PREFIX-00000.zst`, `PREFIX-00001.zst` … in `directory`.
   init(directory: String, prefix: String, level: Int, fileByteLimit: Int) {
@@ -17,7 +17,7 @@ final class FrameFileWriter {
   }
 
   /// Writes `content` as one frame; `start` is where it lies in its plane.
-  func append(_ content: UnsafeRawBufferPointer, start: Int) throws(CheckpointError) -> AnchorChunk {
+  func append(_ content: UnsafeRawBufferPointer, start: Int) throws(CheckpointError) -> StoredChunk {
     let frame = unsafe compressor.frame(content)
     if let current, current.file.size > 0,
       unsafe current.file.size + frame.bytes.count > fileByteLimit
@@ -31,7 +31,7 @@ final class FrameFileWriter {
       current = (try WritableFile(creating: Directories.join(directory, name)), ContentHasher(), SeekTable())
     }
     let file = current!.file
-    let chunk = unsafe AnchorChunk(
+    let chunk = unsafe StoredChunk(
       file: files.count, offset: file.size, storedSize: frame.bytes.count, start: start, size: content.count,
       hash: ContentHash(content), isRaw: frame.isRaw)
     try unsafe file.append(frame.bytes)
@@ -55,6 +55,6 @@ final class FrameFileWriter {
     unsafe bytes.span.withUnsafeBytes { unsafe hasher.update($0) }
     try file.close()
     let name = String(file.path.utf8.suffix(from: file.path.utf8.lastIndex(of: UInt8(ascii: "/"))!).dropFirst())!
-    files.append(AnchorStoredFile(name: name, size: file.size, hash: hasher.value))
+    files.append(StoredFile(name: name, size: file.size, hash: hasher.value))
   }
 }

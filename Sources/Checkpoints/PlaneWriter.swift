@@ -1,15 +1,15 @@
 /// Cuts one plane of a piece into chunks of whole rows where they fit, and hashes it. Memory: one chunk.
 final class PlaneWriter {
-  private let kind: AnchorPlane.Kind
+  private let kind: StoredPlane.Kind
   private let hasher = ContentHasher()
   private let buffer: ScratchBytes
   private let chunkSize: Int
   private var filled = 0
   private var size = 0
-  private var chunks: [AnchorChunk] = []
+  private var chunks: [StoredChunk] = []
 
   /// `most` bytes is what the plane can hold at all.
-  init(_ kind: AnchorPlane.Kind, rowBytes: Int, most: Int, chunkBytes: Int) {
+  init(_ kind: StoredPlane.Kind, rowBytes: Int, most: Int, chunkBytes: Int) {
     self.kind = kind
     chunkSize = rowBytes > 0 && rowBytes <= chunkBytes ? chunkBytes / rowBytes * rowBytes : chunkBytes
     buffer = ScratchBytes(capacity: min(chunkSize, most))
@@ -29,9 +29,9 @@ final class PlaneWriter {
     }
   }
 
-  func finish(to output: FrameFileWriter) throws(CheckpointError) -> AnchorPlane {
+  func finish(to output: FrameFileWriter) throws(CheckpointError) -> StoredPlane {
     try flush(to: output)
-    return AnchorPlane(kind: kind, size: size, hash: hasher.value, chunks: chunks)
+    return StoredPlane(kind: kind, size: size, hash: hasher.value, chunks: chunks)
   }
 
   private func flush(to output: FrameFileWriter) throws(CheckpointError) {

@@ -97,7 +97,7 @@ extension Converter {
     if isCopy(output) { return anchor.metadata }
     metadata["method"] = "slice"
     metadata["sliced_from"] = .string(anchor.format.name)
-    let manifest = try FileBytes.read(anchor.path + "/" + AnchorManifest.fileName)
+    let manifest = try FileBytes.read(anchor.path + "/" + ContainerManifest.fileName)
     metadata["anchor_manifest_hash"] = .string(ContentHash(manifest).description)
     metadata["anchor_metadata"] = .object(anchor.metadata)
     return metadata

@@ -11,7 +11,7 @@ public import Formats
 public final class AnchorExport {
   public let format: MXFormat
   public let layout: ParameterLayout
-  private let writer: AnchorWriter
+  private let writer: ContainerWriter
   private var written: [String: Int] = [:]
 
   /// - Parameters:
@@ -22,12 +22,12 @@ public final class AnchorExport {
   public init(
     directory: String, format: MXFormat, scaleRule: ScaleRule = .floor, layout: ParameterLayout,
     sidecars: [(name: String, bytes: [UInt8])], metadata: JSONObject = JSONObject(),
-    options: AnchorOptions = AnchorOptions(), identity: String? = nil
+    options: ContainerOptions = ContainerOptions(), identity: String? = nil
   ) throws {
     let sidecars = try Self.checked(sidecars, layout, directory)
     self.format = format
     self.layout = layout
-    writer = try AnchorWriter(
+    writer = try ContainerWriter(
       directory: directory, format: format.name, scaleRule: scaleRule.name, metadata: metadata, options: options,
       identity: identity)
     for sidecar in sidecars { try writer.addSidecar(name: sidecar.name, bytes: sidecar.bytes) }
@@ -37,7 +37,7 @@ public final class AnchorExport {
   public static func write(
     directory: String, format: MXFormat, scaleRule: ScaleRule = .floor, layout: ParameterLayout,
     sidecars: [(name: String, bytes: [UInt8])], metadata: JSONObject = JSONObject(),
-    options: AnchorOptions = AnchorOptions(), verifying: Bool = false, contents: (AnchorExport) throws -> Void
+    options: ContainerOptions = ContainerOptions(), verifying: Bool = false, contents: (AnchorExport) throws -> Void
   ) throws {
     let export = try AnchorExport(
       directory: directory, format: format, scaleRule: scaleRule, layout: layout, sidecars: sidecars,

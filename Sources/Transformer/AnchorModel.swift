@@ -4,9 +4,9 @@ package import Kernels
 package import Tensors
 
 /// A model in an anchor: codes and scales of its quantized tensors, fp32 of the rest, `config.json` and the tokenizer
-/// beside them. Not for two threads at once, as `AnchorFile` is not.
+/// beside them. Not for two threads at once, as `TensorContainer` is not.
 ///
-/// Memory: what `AnchorFile` keeps, and codes of one run of rows (1 Mi elements, or one row where rows are longer).
+/// Memory: what `TensorContainer` keeps, and codes of one run of rows (1 Mi elements, or one row where rows are longer).
 public final class AnchorModel: ModelSource {
   public let path: String
   public let configuration: ModelConfiguration
@@ -16,14 +16,14 @@ public final class AnchorModel: ModelSource {
   public let scaleRule: ScaleRule
   /// Format of every quantized tensor.
   public let quantized: [String: MXFormat]
-  package let file: AnchorFile
+  package let file: TensorContainer
   let rows: CodeRows
   private let invalid: [MXFormat: [Bool]]
 
-  /// Opens the anchor in `path`. Refused: damage that `AnchorFile` sees at opening, a missing `config.json`, formats and
+  /// Opens the anchor in `path`. Refused: damage that `TensorContainer` sees at opening, a missing `config.json`, formats and
   /// rules this version does not know, and tensors that are not those of the configuration.
   public init(_ path: String) throws {
-    let file = try AnchorFile(path)
+    let file = try TensorContainer(path)
     let source = path + "/" + Self.configurationFile
     guard file.manifest.sidecars.contains(where: { $0.name == Self.configurationFile }) else {
       throw ModelError(path, "the anchor holds no \(Self.configurationFile)",
@@ -31,9 +31,12 @@ public final class AnchorModel: ModelSource {
     }
     configuration = try ModelConfiguration(json: file.sidecar(Self.configurationFile), source: source)
     layout = ParameterLayout(configuration)
-    format = try Self.format(file.format, of: nil, path)
-    guard let rule = ScaleRule(file.scaleRule) else {
-      throw ModelError(path, "scale rule '\(file.scaleRule)' is unknown",
+    guard case .anchor(let formatName, let ruleName) = file.kind else {
+      throw ModelError(path, "the container holds a \(file.kind.name), not an anchor")
+    }
+    format = try Self.format(formatName, of: nil, path)
+    guard let rule = ScaleRule(ruleName) else {
+      throw ModelError(path, "scale rule '\(ruleName)' is unknown",
         hint: "Known: \(ScaleRule.allCases.map(\.name).joined(separator: ", ")).")
     }
     scaleRule = rule
@@ -130,7 +133,7 @@ public final class AnchorModel: ModelSource {
 
   /// The formats of the quantized tensors; every tensor of the layout must be there in its shape, and no other.
   private static func match(
-    _ layout: ParameterLayout, _ c: ModelConfiguration, _ file: AnchorFile
+    _ layout: ParameterLayout, _ c: ModelConfiguration, _ file: TensorContainer
   ) throws(ModelError) -> [String: MXFormat] {
     var unplaced = Set(file.tensors.map(\.name))
     var formats: [String: MXFormat] = [:]

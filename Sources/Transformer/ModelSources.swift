@@ -30,7 +30,7 @@ public enum ModelSources {
         hint: "Give the folder that holds it. " + expected)
     }
     if isWeightFolder(path) { return .huggingFaceFolder }
-    if AnchorFile.isAnchor(path) { return .anchor }
+    if TensorContainer.isContainer(path) { return .anchor }
     // Opening it says which file of the weights is missing.
     if FileBytes.exists(path + "/config.json") { return .huggingFaceFolder }
     if let model = model(ofRun: path) { return .run(model: model) }
@@ -41,7 +41,7 @@ public enum ModelSources {
   }
 
   private static let expected = "Expected: a Hugging Face folder (config.json and \(ModelFolderTensors.singleFile) or "
-    + "\(ModelFolderTensors.indexFile)), an anchor (\(AnchorManifest.fileName)), or a run directory (anchor/, latest or "
+    + "\(ModelFolderTensors.indexFile)), an anchor (\(ContainerManifest.fileName)), or a run directory (anchor/, latest or "
     + "checkpoints/)."
 
   private static func isWeightFolder(_ path: String) -> Bool {
@@ -49,7 +49,7 @@ public enum ModelSources {
       || FileBytes.exists(path + "/" + ModelFolderTensors.indexFile)
   }
 
-  private static func isModel(_ path: String) -> Bool { isWeightFolder(path) || AnchorFile.isAnchor(path) }
+  private static func isModel(_ path: String) -> Bool { isWeightFolder(path) || TensorContainer.isContainer(path) }
 
   private static func model(ofRun path: String) -> String? {
     let fixed = [path + "/anchor", path + "/latest"]

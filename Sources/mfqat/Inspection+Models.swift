@@ -37,12 +37,12 @@ extension Inspection {
 
   static func anchor(_ path: String, everyTensor: Bool) throws -> Inspection {
     let model = try AnchorModel(path)
-    let file = try AnchorFile(path)
+    let file = try TensorContainer(path)
     let layout = model.layout
     let quantized = Set(model.quantized.keys)
     let rows = layout.all.map { _, spec in
       TensorRow(
-        name: spec.name, shape: spec.shape, stored: model.quantized[spec.name]?.name ?? AnchorTensor.dense,
+        name: spec.name, shape: spec.shape, stored: model.quantized[spec.name]?.name ?? StoredTensor.dense,
         quantized: quantized.contains(spec.name))
     }
     let sizes = model.formatsThatCanBeCut.map { FormatSize($0, layout, quantized: quantized) }
@@ -188,12 +188,12 @@ private struct FormatSize {
 
 /// All planes of one kind in an anchor, before and after compression.
 private struct PlaneSize {
-  let kind: AnchorPlane.Kind
+  let kind: StoredPlane.Kind
   var content = 0
   var stored = 0
 
-  static func all(of file: AnchorFile) -> [PlaneSize] {
-    var sizes = AnchorPlane.Kind.allCases.map { PlaneSize(kind: $0) }
+  static func all(of file: TensorContainer) -> [PlaneSize] {
+    var sizes = StoredPlane.Kind.allCases.map { PlaneSize(kind: $0) }
     for plane in file.tensors.flatMap(\.pieces).flatMap(\.planes) {
       guard let index = sizes.firstIndex(where: { $0.kind == plane.kind }) else { continue }
       sizes[index].content += plane.size

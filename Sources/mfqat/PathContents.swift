@@ -45,7 +45,7 @@ enum PathContents {
   /// The anchor and the checkpoints of a run, newest first.
   static func models(ofRun path: String) -> [PathContents] {
     var models: [PathContents] = []
-    if AnchorFile.isAnchor(path + "/anchor") { models.append(.anchor(path + "/anchor")) }
+    if TensorContainer.isContainer(path + "/anchor") { models.append(.anchor(path + "/anchor")) }
     let steps = FileBytes.names(in: path + "/checkpoints").filter {
       $0.hasPrefix("step-") && Int($0.dropFirst(5)) != nil
     }

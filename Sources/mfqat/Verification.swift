@@ -40,14 +40,14 @@ struct Verification {
 
   private static func anchor(_ path: String, _ progress: (Int, Int) -> Void) -> Verification {
     var result = Verification(path: path, kind: "anchor")
-    result.problems = AnchorFile.verify(path, progress: progress).map { problem in
+    result.problems = TensorContainer.verify(path, progress: progress).map { problem in
       Problem(message: problem.description, tensor: problem.tensor)
     }
     guard result.problems.isEmpty else { return result }
     // The bytes are those that were written; they must also be a model.
     result.attempt { result in
       let model = try AnchorModel(path)
-      let bytes = try AnchorFile(path).manifest.files.reduce(0) { $0 + $1.size }
+      let bytes = try TensorContainer(path).manifest.files.reduce(0) { $0 + $1.size }
       result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): "
         + "every checksum holds"
     }

@@ -8,7 +8,7 @@ import Testing
 
   /// Damage must be found by `verify`; reading must be refused or unharmed.
   private func expectRefused(_ directory: String, _ what: String) {
-    #expect(!AnchorFile.verify(directory).isEmpty, "\(what) passed verification")
+    #expect(!TensorContainer.verify(directory).isEmpty, "\(what) passed verification")
     if let differences = try? small.differences(directory) {
       #expect(differences.isEmpty, "\(what) changed \(differences) silently")
     }
@@ -33,7 +33,7 @@ import Testing
       try scratch.write(original, "anchor/" + name)
     }
     #expect(flips >= 600)
-    #expect(AnchorFile.verify(directory).isEmpty)
+    #expect(TensorContainer.verify(directory).isEmpty)
   }
 
   @Test func truncatedAndLengthenedFilesAreFound() throws {
@@ -50,7 +50,7 @@ import Testing
       expectRefused(directory, "\(name) with a byte more")
       try scratch.write(original, "anchor/" + name)
     }
-    #expect(AnchorFile.verify(directory).isEmpty)
+    #expect(TensorContainer.verify(directory).isEmpty)
   }
 
   @Test func missingExtraAndSwappedFilesAreFound() throws {
@@ -61,12 +61,12 @@ import Testing
     for name in files {
       let original = try contents(directory + "/" + name)
       try FileManager.default.removeItem(atPath: directory + "/" + name)
-      let problems = AnchorFile.verify(directory)
+      let problems = TensorContainer.verify(directory)
       #expect(problems.contains { $0.description.contains(name) }, "\(name): \(problems)")
       try scratch.write(original, "anchor/" + name)
     }
     try scratch.write([1], "anchor/extra")
-    #expect(AnchorFile.verify(directory).map(\.description) == ["file extra: is not in the manifest"])
+    #expect(TensorContainer.verify(directory).map(\.description) == ["file extra: is not in the manifest"])
     try FileManager.default.removeItem(atPath: directory + "/extra")
     let data = files.filter { $0.hasSuffix(".zst") }
     for (a, b) in zip(data, data.dropFirst()) {
@@ -77,21 +77,21 @@ import Testing
       try scratch.write(first, "anchor/" + a)
       try scratch.write(second, "anchor/" + b)
     }
-    #expect(AnchorFile.verify(directory).isEmpty)
+    #expect(TensorContainer.verify(directory).isEmpty)
   }
 
   @Test func problemsNameTensorPlaneFileAndBytes() throws {
     let scratch = try Scratch()
     let directory = scratch("anchor")
     try small.write(directory)
-    let manifest = try AnchorFile(directory).manifest
+    let manifest = try TensorContainer(directory).manifest
     let tensor = manifest.tensors.first { $0.name == "embed.weight" }!
     let chunk = tensor.pieces[0].planes[3].chunks[0]
     let name = manifest.files[chunk.file].name
     var damaged = try contents(directory + "/" + name)
     damaged[chunk.offset + chunk.storedSize - 1] ^= 0x80
     try scratch.write(damaged, "anchor/" + name)
-    let problems = AnchorFile.verify(directory)
+    let problems = TensorContainer.verify(directory)
     #expect(problems.count == 2)
     #expect(problems[0].file == name && problems[0].message.contains("file hash"))
     #expect(problems[1].tensor == "embed.weight" && problems[1].plane == .byte3 && problems[1].file == name)
@@ -103,7 +103,7 @@ import Testing
   @Test func validFramesOfOtherContentAreRefused() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
-    let anchor = try AnchorFile(scratch("anchor"))
+    let anchor = try TensorContainer(scratch("anchor"))
     let chunks = anchor.tensors.flatMap(\.pieces).flatMap(\.planes).flatMap(\.chunks)
     let pairs = chunks.filter { a in
       a.isRaw && chunks.contains { $0.isRaw && $0.size == a.size && $0.hash != a.hash && $0.file == a.file }
@@ -122,7 +122,7 @@ import Testing
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
     var last = 0, total = 0
-    let problems = AnchorFile.verify(scratch("anchor")) { done, all in
+    let problems = TensorContainer.verify(scratch("anchor")) { done, all in
       #expect(done >= last && done <= all)
       (last, total) = (done, all)
     }
@@ -136,7 +136,7 @@ import Testing
 
   /// Replaces the member at `path` of the manifest and gives it a matching hash.
   private func rewrite(_ directory: String, _ path: [Step], _ value: JSONValue?) throws {
-    let file = directory + "/" + AnchorManifest.fileName
+    let file = directory + "/" + ContainerManifest.fileName
     var object = try JSONScanner.parse(try contents(file)).object!
     object["hash"] = nil
     let changed = Self.replaced(.object(object), path[...], value)
@@ -211,23 +211,23 @@ import Testing
     try small.write(scratch("anchor"))
     try rewrite(scratch("anchor"), path, value)
     expectRefusal(word) { _ = try small.differences(scratch("anchor")) }
-    #expect(!AnchorFile.verify(scratch("anchor")).isEmpty)
+    #expect(!TensorContainer.verify(scratch("anchor")).isEmpty)
   }
 
   @Test func overlappingChunksAreRefused() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
-    let first = try AnchorFile(scratch("anchor")).tensors[0].pieces[0].planes[0].chunks[0]
+    let first = try TensorContainer(scratch("anchor")).tensors[0].pieces[0].planes[0].chunks[0]
     try rewrite(scratch("anchor"), Self.plane + [.key("chunks"), .at(1), .key("offset")], .integer(first.offset))
-    expectRefusal("overlap") { _ = try AnchorFile(scratch("anchor")) }
+    expectRefusal("overlap") { _ = try TensorContainer(scratch("anchor")) }
   }
 
   @Test func metadataIsFree() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
     try rewrite(scratch("anchor"), [.key("metadata"), .key("more")], ["x": [1, 2.5, nil]])
-    #expect(AnchorFile.verify(scratch("anchor")).isEmpty)
-    #expect(try AnchorFile(scratch("anchor")).metadata["more"]?["x"] == [1, 2.5, nil])
+    #expect(TensorContainer.verify(scratch("anchor")).isEmpty)
+    #expect(try TensorContainer(scratch("anchor")).metadata["more"]?["x"] == [1, 2.5, nil])
   }
 
   @Test func otherFormsOfTheSameManifestAreRefused() throws {
@@ -235,6 +235,6 @@ import Testing
     try small.write(scratch("anchor"))
     let value = try JSONScanner.parse(try contents(scratch("anchor/manifest.json")))
     try scratch.write(value.serialized(indent: 1), "anchor/manifest.json")
-    expectRefusal("canonical") { _ = try AnchorFile(scratch("anchor")) }
+    expectRefusal("canonical") { _ = try TensorContainer(scratch("anchor")) }
   }
 }

@@ -12,11 +12,11 @@ import Testing
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
     #expect(try small.differences(scratch("anchor")) == [])
-    #expect(AnchorFile.verify(scratch("anchor")) == [])
+    #expect(TensorContainer.verify(scratch("anchor")) == [])
     #expect(try names(in: scratch.path) == ["anchor"])
 
-    let anchor = try AnchorFile(scratch("anchor"))
-    #expect(anchor.format == "mxint8" && anchor.tensors.count == small.packed.count + small.dense.count)
+    let anchor = try TensorContainer(scratch("anchor"))
+    #expect(anchor.kind == .anchor(format: "mxint8", scaleRule: "floor") && anchor.tensors.count == small.packed.count + small.dense.count)
     #expect(anchor.manifest.files.count > 2, "the file limit makes several files")
     let split = try anchor.requireTensor("layers.0.q.weight")
     #expect(split.pieces.map(\.rowStart) == [0, 16] && split.pieces.map(\.rows) == [16, 8])
@@ -26,13 +26,13 @@ import Testing
     let raw = anchor.tensors.flatMap(\.pieces).flatMap(\.planes).flatMap(\.chunks).filter(\.isRaw)
     #expect(!raw.isEmpty && raw.allSatisfy { $0.storedSize == $0.size + 16 })
     #expect(split.contentSize == 24 * 80 + 24 * 3)
-    #expect(AnchorFile.isAnchor(scratch("anchor")) && !AnchorFile.isAnchor(scratch.path))
+    #expect(TensorContainer.isContainer(scratch("anchor")) && !TensorContainer.isContainer(scratch.path))
   }
 
   @Test func anyRowsCanBeRead() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
-    let anchor = try AnchorFile(scratch("anchor"))
+    let anchor = try TensorContainer(scratch("anchor"))
     for tensor in small.packed {
       for start in 0...tensor.rows {
         for end in Set([start, start + 1, start + 7, tensor.rows]) where end >= start && end <= tensor.rows {
@@ -58,7 +58,7 @@ import Testing
     let scratch = try Scratch()
     try small.write(scratch("a"))
     try small.write(scratch("b"), options: .init(chunkBytes: 4 << 20, level: 5))
-    let a = try AnchorFile(scratch("a")), b = try AnchorFile(scratch("b"))
+    let a = try TensorContainer(scratch("a")), b = try TensorContainer(scratch("b"))
     for tensor in a.tensors { #expect(try a.contentHashes(tensor.name) == b.contentHashes(tensor.name)) }
     // The same calls give the same files.
     try small.write(scratch("c"))
@@ -70,7 +70,7 @@ import Testing
   @Test func wrongUseIsRefused() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
-    let anchor = try AnchorFile(scratch("anchor"))
+    let anchor = try TensorContainer(scratch("anchor"))
     var values = [Float](repeating: 0, count: 80), codes = [UInt8](repeating: 0, count: 17)
     expectRefusal("that name") {
       var span = values.mutableSpan; try anchor.readDense("absent", into: &span)
@@ -84,7 +84,7 @@ import Testing
       try anchor.readCodes("embed.weight", rows: 0..<1, into: &span)
     }
     expectRefusal("none of that name") { _ = try anchor.sidecar("../anchor/config.json") }
-    expectRefusal("manifest.json") { _ = try AnchorFile(scratch.path) }
+    expectRefusal("manifest.json") { _ = try TensorContainer(scratch.path) }
     expectRefusal("absent or empty") { try small.write(scratch("anchor")) }
     #expect(try small.differences(scratch("anchor")) == [])
   }
@@ -95,12 +95,12 @@ import Testing
     for (ranges, word) in [
       ([0..<1], "3 rows"), ([0..<1, 2..<3], "rows from 1"), ([0..<1, 1..<2, 1..<2, 2..<3], "rows from"),
     ] {
-      let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
+      let writer = try ContainerWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
       for range in ranges { try writer.addDense(name: "t", shape: [3, 4], rows: range, values: row.span) }
       expectRefusal(word) { try writer.commit() }
       #expect(try names(in: scratch.path) == [])
     }
-    let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
+    let writer = try ContainerWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
     try writer.addDense(name: "t", shape: [1, 4], values: row.span)
     expectRefusal("[1, 4]") {
       try writer.addDense(name: "t", shape: [4, 1], values: row.span); try writer.commit()
@@ -110,7 +110,7 @@ import Testing
   @Test func rowsMayArriveInAnyOrder() throws {
     let scratch = try Scratch()
     let values = weights(12, seed: 4)
-    let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
+    let writer = try ContainerWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
     for row in [2, 0, 1] {
       try writer.addDense(
         name: "t", shape: [3, 4], rows: row..<row + 1, values: values.span.extracting(4 * row..<4 * row + 4))
@@ -118,18 +118,18 @@ import Testing
     try writer.commit()
     var read = [Float](repeating: 0, count: 12)
     var span = read.mutableSpan
-    try AnchorFile(scratch("x")).readDense("t", into: &span)
+    try TensorContainer(scratch("x")).readDense("t", into: &span)
     #expect(read == values)
   }
 
   @Test func largeRawFramesSpanBlocks() throws {
     let scratch = try Scratch()
     let codes = bytes(300_001, seed: 9), scales = [UInt8](repeating: 127, count: 9376)
-    let writer = try AnchorWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
+    let writer = try ContainerWriter(directory: scratch("x"), format: "mxint8", scaleRule: "floor")
     try writer.addPacked(
       name: "w", shape: [1, 300_001], format: "mxint8", rows: 0..<1, codes: codes.span, scales: scales.span)
     try writer.commit(verifying: true)
-    let anchor = try AnchorFile(scratch("x"))
+    let anchor = try TensorContainer(scratch("x"))
     let chunk = anchor.tensors[0].pieces[0].planes[0].chunks[0]
     #expect(chunk.isRaw && chunk.storedSize == 300_001 + 9 + 3 * 3 + 4)
     #expect(anchor.tensors[0].pieces[0].planes[1].chunks[0].storedSize < 60)
@@ -146,12 +146,12 @@ import Testing
     var tensor = PackedTensor(format, rows: 6, columns: 40, in: arena)
     for index in 0..<240 { tensor.codes[index] = UInt8(word(index) % (1 << UInt64(format.bits))) }
     for index in 0..<12 { tensor.scales[index] = 120 + UInt8(index % 3) }
-    let writer = try AnchorWriter(directory: scratch("x"), format: format.name, scaleRule: "floor")
+    let writer = try ContainerWriter(directory: scratch("x"), format: format.name, scaleRule: "floor")
     try writer.addPacked(name: "w", shape: [12, 40], tensor)
     try writer.addPacked(name: "w", shape: [12, 40], rowStart: 6, tensor)
     try writer.commit()
 
-    let anchor = try AnchorFile(scratch("x"))
+    let anchor = try TensorContainer(scratch("x"))
     #expect(anchor.tensors[0].pieces.count == 1)
     var read = PackedTensor(format, rows: 4, columns: 40, in: arena)
     try anchor.readPacked("w", rowStart: 4, into: &read)
@@ -177,7 +177,7 @@ import Testing
         scales = [UInt8](repeating: 120, count: step * columns / 32)
       let values = [Float](repeating: 0.5, count: step * columns)
       let before = try peak()
-      let writer = try AnchorWriter(directory: scratch("a"), format: "mxint8", scaleRule: "floor")
+      let writer = try ContainerWriter(directory: scratch("a"), format: "mxint8", scaleRule: "floor")
       for row in stride(from: 0, to: rows, by: step) {
         try writer.addPacked(
           name: "w", shape: [rows, columns], format: "mxint8", rows: row..<row + step, codes: codes.span,
@@ -187,7 +187,7 @@ import Testing
         try writer.addDense(name: "d", shape: [rows, columns], rows: row..<row + step, values: values.span)
       }
       try writer.commit(verifying: true)
-      let anchor = try AnchorFile(scratch("a"))
+      let anchor = try TensorContainer(scratch("a"))
       var read = [Float](repeating: 0, count: step * columns)
       for row in stride(from: 0, to: rows, by: step) {
         var span = read.mutableSpan

@@ -99,7 +99,7 @@ import Testing
 
     @Test func anchorWriterLeavesNothing() throws {
       let disk = try TinyDisk()
-      let writer = try AnchorWriter(
+      let writer = try ContainerWriter(
         directory: disk.path + "/anchor", format: "mxint8", scaleRule: "floor", options: .init(chunkBytes: 1 << 16))
       let codes = bytes(64 * 4096, seed: 3)
       let scales = [UInt8](repeating: 120, count: 64 * 128)

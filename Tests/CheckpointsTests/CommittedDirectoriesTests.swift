@@ -31,7 +31,7 @@ import Testing
     try committed(scratch, "step-1")
     let target = scratch("step-2")
     await #expect(processExitsWith: .signal(SIGKILL)) { [target = target as String] in
-      let writer = try AnchorWriter(
+      let writer = try ContainerWriter(
         directory: target, format: "mxint8", scaleRule: "floor", options: .init(chunkBytes: 512))
       try writer.addDense(name: "t", shape: [1000], values: [Float](repeating: 1, count: 1000).span)
       kill(getpid(), SIGKILL)

@@ -66,12 +66,12 @@ import Testing
 
   @Test func partsOfAnAnchor() throws {
     let scratch = try Scratch()
-    let writer = AnchorPartWriter(directory: scratch.path, writer: 3)
+    let writer = ContainerPartWriter(directory: scratch.path, writer: 3)
     try writer.addDense(name: "t", shape: [2, 3], values: weights(6, seed: 1).span)
     let original = try writer.finish().json
     for index in 0..<2000 {
-      guard let part = try? AnchorPart(json: mutated(original, index)) else { continue }
-      let anchor = try AnchorWriter(directory: scratch("anchor"), format: "mxint8", scaleRule: "floor")
+      guard let part = try? ContainerPart(json: mutated(original, index)) else { continue }
+      let anchor = try ContainerWriter(directory: scratch("anchor"), format: "mxint8", scaleRule: "floor")
       anchor.add(part)
       // The part's file is not in the anchor's directory, so nothing may get through.
       _ = refusal { try anchor.commit(verifying: true) }

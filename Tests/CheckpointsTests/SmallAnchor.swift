@@ -46,10 +46,10 @@ struct SmallAnchor {
   }()
 
   /// Writes it to `directory`, rows in uneven calls, the last rows of the first tensor by a second writer.
-  func write(_ directory: String, options: AnchorOptions = .init(chunkBytes: 512, fileByteLimit: 6000)) throws {
-    let writer = try AnchorWriter(
+  func write(_ directory: String, options: ContainerOptions = .init(chunkBytes: 512, fileByteLimit: 6000)) throws {
+    let writer = try ContainerWriter(
       directory: directory, format: "mxint8", scaleRule: "floor", metadata: Self.metadata, options: options)
-    let other = AnchorPartWriter(directory: writer.temporary, writer: 1, options: options)
+    let other = ContainerPartWriter(directory: writer.temporary, writer: 1, options: options)
     for (index, tensor) in packed.enumerated() {
       let split = index == 0 ? 16 : tensor.rows
       var row = 0, step = 1
@@ -72,14 +72,14 @@ struct SmallAnchor {
     }
     for tensor in dense { try writer.addDense(name: tensor.name, shape: tensor.shape, values: tensor.values.span) }
     for (name, bytes) in sidecars { try writer.addSidecar(name: name, bytes: bytes) }
-    let part = try AnchorPart(json: other.finish().json)
+    let part = try ContainerPart(json: other.finish().json)
     writer.add(part)
     try writer.commit(verifying: true)
   }
 
   /// What the anchor in `directory` says differently from what was written; throws what it refuses.
   func differences(_ directory: String) throws -> [String] {
-    let anchor = try AnchorFile(directory)
+    let anchor = try TensorContainer(directory)
     var differences: [String] = []
     for tensor in packed {
       var codes = [UInt8](repeating: 0, count: tensor.codes.count)
@@ -96,9 +96,8 @@ struct SmallAnchor {
       if values.map(\.bitPattern) != tensor.values.map(\.bitPattern) { differences.append(tensor.name) }
     }
     for (name, bytes) in sidecars where try anchor.sidecar(name) != bytes { differences.append(name) }
-    if anchor.metadata["step"] != 500 || anchor.metadata["tokens"]?.integer != 1 << 60 || anchor.scaleRule != "floor" {
-      differences.append("metadata")
-    }
+    if anchor.metadata["step"] != 500 || anchor.metadata["tokens"]?.integer != 1 << 60 { differences.append("metadata") }
+    if anchor.kind != .anchor(format: "mxint8", scaleRule: "floor") { differences.append("kind") }
     return differences
   }
 }

@@ -9,7 +9,7 @@ import Testing
   @Test func seekTableAgreesWithTheManifest() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
-    let manifest = try AnchorFile(scratch("anchor")).manifest
+    let manifest = try TensorContainer(scratch("anchor")).manifest
     let chunks = manifest.tensors.flatMap(\.pieces).flatMap(\.planes).flatMap(\.chunks)
     for (index, file) in manifest.files.enumerated() {
       let table = try SeekTable(path: scratch("anchor/" + file.name))
@@ -61,7 +61,7 @@ import Testing
   func theZstdCommandReadsEverything() throws {
     let scratch = try Scratch()
     try small.write(scratch("anchor"))
-    let manifest = try AnchorFile(scratch("anchor")).manifest
+    let manifest = try TensorContainer(scratch("anchor")).manifest
     for (index, file) in manifest.files.enumerated() {
       #expect(try run(["-t", "-q", scratch("anchor/" + file.name)]) == 0)
       let out = scratch("out-\(index)")
@@ -78,7 +78,7 @@ import Testing
   }
 
   /// The planes' bytes in file order, from the values that were written.
-  private func expectedContent(_ manifest: AnchorManifest, _ file: Int) -> [UInt8] {
+  private func expectedContent(_ manifest: ContainerManifest, _ file: Int) -> [UInt8] {
     var runs: [(offset: Int, bytes: ArraySlice<UInt8>)] = []
     for tensor in manifest.tensors {
       for piece in tensor.pieces {

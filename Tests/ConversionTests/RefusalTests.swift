@@ -84,7 +84,7 @@ import Transformer
   @Test func damagedInputIsRefused() throws {
     let scratch = try Scratch()
     let (_, anchor) = try Models.anchor("synthetic", .mxint8, in: scratch)
-    let data = anchor.path + "/" + (try #require(AnchorFile(anchor.path).manifest.files.first)).name
+    let data = anchor.path + "/" + (try #require(TensorContainer(anchor.path).manifest.files.first)).name
     let sound = try contents(data)
     // Truncated: seen at opening, and by a converter that had opened it before.
     let converter = try Converter(anchor)

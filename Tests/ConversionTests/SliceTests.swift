@@ -27,7 +27,7 @@ import Transformer
       #expect(output.label == "sliced from \(format.name)" && output.quantizedTensors == linears.count)
       let cut = try AnchorModel(scratch("cut/" + target.name))
       #expect(cut.format == target && cut.metadata["sliced_from"] == .string(format.name))
-      #expect(AnchorFile.verify(cut.path) == [])
+      #expect(TensorContainer.verify(cut.path) == [])
       let slice = try SlicePlan(from: format, to: target)
       for (_, spec) in anchor.layout.all {
         if isDecoderLinear(spec) {
@@ -103,8 +103,8 @@ import Transformer
     let (_, anchor) = try Models.anchor("synthetic", format, in: scratch)
     let plan = try Converter(anchor).convert(to: [format], out: scratch("copy"))
     #expect(plan.outputs[0].label == "as stored in \(format.name)")
-    let a = try AnchorFile(anchor.path), b = try AnchorFile(scratch("copy"))
-    #expect(a.metadata == b.metadata && a.scaleRule == b.scaleRule && a.tensors.map(\.name) == b.tensors.map(\.name))
+    let a = try TensorContainer(anchor.path), b = try TensorContainer(scratch("copy"))
+    #expect(a.metadata == b.metadata && a.kind == b.kind && a.tensors.map(\.name) == b.tensors.map(\.name))
     for tensor in a.tensors { #expect(try a.contentHashes(tensor.name) == b.contentHashes(tensor.name)) }
     for file in try FileManager.default.contentsOfDirectory(atPath: anchor.path) {
       #expect(try contents(anchor.path + "/" + file) == contents(scratch("copy/" + file)), "\(file)")

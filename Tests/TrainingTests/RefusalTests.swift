@@ -157,7 +157,7 @@ import Transformer
     let settings = try place.settings("run", ["quantization.include=[\"**_proj.weight\", model.embed_tokens.weight]"])
     try Runs.finish(settings, ranks: 3)
     #expect(try AnchorModel(place("run/anchor")).quantized["model.embed_tokens.weight"] != nil)
-    #expect(AnchorFile.verify(place("run/anchor")).isEmpty)
+    #expect(TensorContainer.verify(place("run/anchor")).isEmpty)
   }
 
   // MARK: Folder

@@ -103,7 +103,7 @@ import Transformer
       let checkpoint = disk.path + "/run/checkpoints/step-000006"
       if FileManager.default.fileExists(atPath: checkpoint) { try TrainingCheckpoint(path: checkpoint)!.verify() }
       let anchor = disk.path + "/run/anchor"
-      if FileManager.default.fileExists(atPath: anchor) { #expect(AnchorFile.verify(anchor).isEmpty) }
+      if FileManager.default.fileExists(atPath: anchor) { #expect(TensorContainer.verify(anchor).isEmpty) }
       let held = try FileManager.default.contentsOfDirectory(atPath: disk.path + "/run")
       #expect(!held.contains { $0.contains(".tmp-") }, "\(held)")
     }

@@ -34,8 +34,8 @@ import Transformer
           #expect(try place.bytes("on\(ranks)" + name) == place.bytes("on1" + name), "\(name) on \(ranks) ranks")
         }
       }
-      let (one, other) = (try AnchorFile(place("on1/anchor")), try AnchorFile(place("on\(ranks)/anchor")))
-      #expect(AnchorFile.verify(other.directory).isEmpty)
+      let (one, other) = (try TensorContainer(place("on1/anchor")), try TensorContainer(place("on\(ranks)/anchor")))
+      #expect(TensorContainer.verify(other.directory).isEmpty)
       for tensor in one.tensors {
         #expect(try other.contentHashes(tensor.name) == one.contentHashes(tensor.name), "\(tensor.name)")
       }
@@ -54,7 +54,7 @@ import Transformer
     try Runs.finish(settings, ranks: 3)
     let masters = try SafeTensorsFile(place("run/checkpoints/step-000006/model.safetensors"))
     let model = try AnchorModel(place("run/anchor"))
-    let file = try AnchorFile(place("run/anchor"))
+    let file = try TensorContainer(place("run/anchor"))
     let arena = Arena("test")
     #expect(model.quantized.count == 14 && model.format == settings.quantization.anchor)
     for (_, spec) in model.layout.all {
@@ -176,7 +176,7 @@ import Transformer
       #expect(zip(saved, values).allSatisfy { abs($0 - $1) < 1e-20 }, "\(spec.name)")
     }
     #expect(!place.names("second/checkpoints/step-000001").contains("manifest.json"))
-    #expect(AnchorFile.verify(place("second/anchor")).isEmpty)
+    #expect(TensorContainer.verify(place("second/anchor")).isEmpty)
   }
 
   @Test func tokenFileGivesTheSameRun() throws {

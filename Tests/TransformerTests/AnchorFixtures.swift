@@ -39,7 +39,7 @@ enum AnchorFixture {
     _ directory: String, layout: ParameterLayout = layout, json: [UInt8] = json(), format: MXFormat = .mxint8,
     sidecars: [(String, [UInt8])] = [], rows: Int = .max
   ) throws {
-    let writer = try AnchorWriter(directory: directory, format: format.name, scaleRule: "floor")
+    let writer = try ContainerWriter(directory: directory, format: format.name, scaleRule: "floor")
     for (_, spec) in layout.all {
       if spec.role == .linear {
         let codes = codes(spec), scales = scales(spec), blocks = PackedTensor.blockCount(spec.columns)

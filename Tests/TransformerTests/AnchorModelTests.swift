@@ -49,11 +49,11 @@ import Transformer
     try AnchorFixture.write(scratch("family"), json: json([("Qwen3ForCausalLM", "GPT2LMHeadModel")]))
     anchorRefusal("GPT2LMHeadModel", "not supported") { _ = try AnchorModel(scratch("family")) }
 
-    let writer = try AnchorWriter(directory: scratch("bare"), format: "mxint8", scaleRule: "floor")
+    let writer = try ContainerWriter(directory: scratch("bare"), format: "mxint8", scaleRule: "floor")
     try writer.commit()
     anchorRefusal("no config.json") { _ = try AnchorModel(scratch("bare")) }
     for (format, rule, word) in [("mxint9", "floor", "mxint9"), ("mxint8", "guess", "scale rule 'guess'")] {
-      let writer = try AnchorWriter(directory: scratch(word), format: format, scaleRule: rule)
+      let writer = try ContainerWriter(directory: scratch(word), format: format, scaleRule: rule)
       try writer.addSidecar(name: "config.json", bytes: AnchorFixture.json())
       try writer.commit()
       anchorRefusal(word) { _ = try AnchorModel(scratch(word)) }
@@ -109,7 +109,7 @@ import Transformer
   @Test func mixedFormatsAreSlicedEachFromItsOwn() throws {
     let scratch = try AnchorScratch()
     let layout = AnchorFixture.layout
-    let writer = try AnchorWriter(directory: scratch("mixed"), format: "mxint8", scaleRule: "floor")
+    let writer = try ContainerWriter(directory: scratch("mixed"), format: "mxint8", scaleRule: "floor")
     for (_, spec) in layout.all {
       if spec.role == .linear {
         let isLow = spec.name.contains("down_proj")

@@ -58,7 +58,7 @@ struct PrepareCommand: ParsableCommand {
   /// A folder that holds only a tokenizer will do: a model to be trained from nothing has no weights yet.
   private static func tokenizer(of path: String) throws -> Tokenizer {
     let file = path + "/" + HuggingFaceFolder.tokenizerFile
-    if FileBytes.exists(file) && !AnchorFile.isAnchor(path) { return try Tokenizer(contentsOf: file) }
+    if FileBytes.exists(file) && !TensorContainer.isContainer(path) { return try Tokenizer(contentsOf: file) }
     return try ModelSources.open(path).tokenizer()
   }
 }

@@ -1,8 +1,8 @@
 import Formats
 public import Tensors
 
-/// How an anchor is cut and compressed.
-public struct AnchorOptions: Sendable {
+/// How a container is cut and compressed.
+public struct ContainerOptions: Sendable {
   /// Content of one chunk: 4 to 16 MiB suit whole reads, 1 to 4 MiB reads of few rows. A multiple of 32.
   public var chunkBytes = 4 << 20
   /// A new data file is begun before one grows beyond this.
@@ -24,22 +24,22 @@ public struct AnchorOptions: Sendable {
 ///
 /// Rows arrive in calls of any number of rows; a call that continues the tensor of the last one where it ended joins
 /// its piece, any other begins a new piece. Memory: one chunk a plane of the open piece, one compressed chunk.
-public final class AnchorPartWriter {
+public final class ContainerPartWriter {
   private struct OpenPiece {
-    var tensor: AnchorTensor
+    var tensor: StoredTensor
     var rowStart: Int
     var rows: Int
     var planes: [PlaneWriter]
   }
 
-  private let options: AnchorOptions
+  private let options: ContainerOptions
   private let output: FrameFileWriter
   private var open: OpenPiece?
-  private var part = AnchorPart()
+  private var part = ContainerPart()
   private var isFinished = false
 
   /// Files are named after `writer`, the rank or 0, so that ranks do not meet.
-  public init(directory: String, writer: Int = 0, options: AnchorOptions = AnchorOptions()) {
+  public init(directory: String, writer: Int = 0, options: ContainerOptions = ContainerOptions()) {
     precondition(writer >= 0, "writer \(writer)")
     self.options = options
     let number = String(writer)
@@ -52,10 +52,10 @@ public final class AnchorPartWriter {
   public func addPacked(
     name: String, shape: [Int], format: String, rows: Range<Int>, codes: Span<UInt8>, scales: Span<UInt8>
   ) throws(CheckpointError) {
-    precondition(format != AnchorTensor.dense, "\(name): a packed tensor in \(format)")
+    precondition(format != StoredTensor.dense, "\(name): a packed tensor in \(format)")
     let shape = try begin(name, shape, format, rows)
     precondition(
-      codes.count == rows.count * shape.columns && scales.count == rows.count * AnchorTensor.blocksPerRow(shape),
+      codes.count == rows.count * shape.columns && scales.count == rows.count * StoredTensor.blocksPerRow(shape),
       "\(name): \(codes.count) codes and \(scales.count) scales for \(rows.count) rows of \(shape)")
     try append(codes, plane: 0)
     try append(scales, plane: 1)
@@ -75,7 +75,7 @@ public final class AnchorPartWriter {
   public func addDense(
     name: String, shape: [Int], rows: Range<Int>, values: Span<Float>
   ) throws(CheckpointError) {
-    let shape = try begin(name, shape, AnchorTensor.dense, rows)
+    let shape = try begin(name, shape, StoredTensor.dense, rows)
     precondition(
       values.count == rows.count * shape.columns, "\(name): \(values.count) values for \(rows.count) rows of \(shape)")
     guard open != nil else { return }
@@ -95,7 +95,7 @@ public final class AnchorPartWriter {
   }
 
   /// Ends the data files and says what is in them.
-  public func finish() throws(CheckpointError) -> AnchorPart {
+  public func finish() throws(CheckpointError) -> ContainerPart {
     precondition(!isFinished, "finished already")
     try closePiece()
     try output.finishFile()
@@ -125,7 +125,7 @@ public final class AnchorPartWriter {
       return shape
     }
     try closePiece()
-    let tensor = AnchorTensor(name: name, shape: shape, format: format, pieces: [])
+    let tensor = StoredTensor(name: name, shape: shape, format: format, pieces: [])
     if rows.isEmpty {
       // A tensor without rows has no piece but is there.
       try add(tensor)
@@ -134,7 +134,7 @@ public final class AnchorPartWriter {
     let most = shape.rows - rows.lowerBound
     open = OpenPiece(
       tensor: tensor, rowStart: rows.lowerBound, rows: rows.count,
-      planes: AnchorPlane.layout(format: format, shape: shape).map { layout in
+      planes: StoredPlane.layout(format: format, shape: shape).map { layout in
         PlaneWriter(
           layout.kind, rowBytes: layout.rowBytes, most: most * layout.rowBytes, chunkBytes: options.chunkBytes)
       })
@@ -154,15 +154,15 @@ public final class AnchorPartWriter {
   private func closePiece() throws(CheckpointError) {
     guard let piece = open else { return }
     open = nil
-    var planes: [AnchorPlane] = []
+    var planes: [StoredPlane] = []
     for plane in piece.planes { planes.append(try plane.finish(to: output)) }
     var tensor = piece.tensor
-    tensor.pieces = [AnchorPiece(rowStart: piece.rowStart, rows: piece.rows, planes: planes)]
+    tensor.pieces = [StoredPiece(rowStart: piece.rowStart, rows: piece.rows, planes: planes)]
     try add(tensor)
   }
 
-  private func add(_ tensor: AnchorTensor) throws(CheckpointError) {
-    var addition = AnchorPart()
+  private func add(_ tensor: StoredTensor) throws(CheckpointError) {
+    var addition = ContainerPart()
     addition.tensors = [tensor]
     try part.merge(addition, filesFrom: 0)
   }

@@ -1,32 +1,32 @@
 import Formats
 public import Tensors
 
-/// An anchor opened for reading: manifest checked in full, tensors decoded on demand, chunk by chunk, each against
-/// its hash. Not for two threads at once: open it twice.
+/// A container opened for reading: manifest checked in full, tensors decoded on demand, chunk by chunk, each against
+/// its hash. Not for two threads at once: each makes its own with `init(sharing:)`.
 ///
 /// Memory: the compressed and decoded bytes of one chunk, and the last decoded chunk of each plane kind, so that reading
 /// a tensor in small runs of rows decodes each chunk once.
-public final class AnchorFile {
+public final class TensorContainer {
   public let directory: String
-  public let manifest: AnchorManifest
+  public let manifest: ContainerManifest
   let files: [ReadableFile]
   private let positions: [String: Int]
   private let decompressor = ZstdDecompressor()
   private let frame = ScratchBytes(capacity: 1)
-  private var decoded: [AnchorPlane.Kind: DecodedChunk] = [:]
+  private var decoded: [StoredPlane.Kind: DecodedChunk] = [:]
 
   private final class DecodedChunk {
-    var chunk: AnchorChunk?
+    var chunk: StoredChunk?
     let bytes = ScratchBytes(capacity: 1)
   }
 
-  /// Opens the anchor in `directory`. Checked here: the manifest's hash, form and structure, and the presence and size
+  /// Opens the container in `directory`. Checked here: the manifest's hash, form and structure, and the presence and size
   /// of every file. Contents are checked when read; `verify` checks all.
   public init(_ directory: String) throws(CheckpointError) {
-    let path = Directories.join(directory, AnchorManifest.fileName)
+    let path = Directories.join(directory, ContainerManifest.fileName)
     guard Directories.kind(of: path) == .file else {
       throw CheckpointError(
-        "open the anchor", path: directory, expected: "a directory with \(AnchorManifest.fileName)", found: "none",
+        "open the container", path: directory, expected: "a directory with \(ContainerManifest.fileName)", found: "none",
         hint: "Check the path; an interrupted save leaves only a .tmp- directory")
     }
     let file = try ReadableFile(path)
@@ -34,14 +34,14 @@ public final class AnchorFile {
       throw CheckpointError(
         "read the manifest", path: path, expected: "at most \(Self.manifestLimit) bytes", found: "\(file.size)")
     }
-    let manifest = try AnchorManifest(try file.wholeContents(), path: path)
+    let manifest = try ContainerManifest(try file.wholeContents(), path: path)
     try manifest.validate(path: path)
     var files: [ReadableFile] = []
     for (index, stored) in (manifest.files + manifest.sidecars).enumerated() {
       let file = try ReadableFile(Directories.join(directory, stored.name))
       guard file.size == stored.size else {
         throw CheckpointError(
-          "open the anchor", path: file.path, expected: "\(stored.size) bytes", found: "\(file.size)",
+          "open the container", path: file.path, expected: "\(stored.size) bytes", found: "\(file.size)",
           hint: "The file is damaged or incomplete: use another copy")
       }
       if index < manifest.files.count { files.append(file) }
@@ -54,23 +54,30 @@ public final class AnchorFile {
     self.positions = positions
   }
 
+  /// The same container for another thread: the manifest and the open files are shared, buffers are not.
+  public init(sharing other: TensorContainer) {
+    directory = other.directory
+    manifest = other.manifest
+    files = other.files
+    positions = other.positions
+  }
+
   private static let manifestLimit = 256 << 20
 
-  public var format: String { manifest.format }
-  public var scaleRule: String { manifest.scaleRule }
+  public var kind: ContainerKind { manifest.kind }
   public var metadata: JSONObject { manifest.metadata }
-  public var tensors: [AnchorTensor] { manifest.tensors }
+  public var tensors: [StoredTensor] { manifest.tensors }
 
-  /// Whether `path` looks like an anchor: a directory with a manifest.
-  public static func isAnchor(_ path: String) -> Bool {
-    Directories.kind(of: Directories.join(path, AnchorManifest.fileName)) == .file
+  /// Whether `path` looks like a container: a directory with a manifest.
+  public static func isContainer(_ path: String) -> Bool {
+    Directories.kind(of: Directories.join(path, ContainerManifest.fileName)) == .file
   }
 
   /// The tensor `name`, or nil.
-  public func tensor(_ name: String) -> AnchorTensor? { positions[name].map { manifest.tensors[$0] } }
+  public func tensor(_ name: String) -> StoredTensor? { positions[name].map { manifest.tensors[$0] } }
 
   /// The tensor `name`, or an error that says so.
-  public func requireTensor(_ name: String) throws(CheckpointError) -> AnchorTensor {
+  public func requireTensor(_ name: String) throws(CheckpointError) -> StoredTensor {
     guard let tensor = tensor(name) else {
       throw CheckpointError(
         "read", path: directory, tensor: name, expected: "a tensor of that name", found: "\(tensors.count) others")
@@ -86,7 +93,7 @@ public final class AnchorFile {
         "read the sidecar", path: path, expected: "a file of the manifest", found: "none of that name")
     }
     let file = try ReadableFile(path)
-    guard file.size == stored.size, file.size <= AnchorWriter.sidecarLimit else {
+    guard file.size == stored.size, file.size <= ContainerWriter.sidecarLimit else {
       throw CheckpointError("read the sidecar", path: path, expected: "\(stored.size) bytes", found: "\(file.size)")
     }
     let bytes = try file.wholeContents()
@@ -141,7 +148,7 @@ public final class AnchorFile {
   }
 
   private func readPlane(
-    _ name: String, _ kind: AnchorPlane.Kind, _ rows: Range<Int>, into destination: inout MutableSpan<UInt8>
+    _ name: String, _ kind: StoredPlane.Kind, _ rows: Range<Int>, into destination: inout MutableSpan<UInt8>
   ) throws(CheckpointError) {
     let tensor = try requireTensor(name)
     guard !tensor.isDense else {
@@ -169,7 +176,7 @@ public final class AnchorFile {
     let tensor = try requireTensor(name)
     guard tensor.isDense else {
       throw CheckpointError(
-        "read values of", path: directory, tensor: name, expected: AnchorTensor.dense, found: tensor.format)
+        "read values of", path: directory, tensor: name, expected: StoredTensor.dense, found: tensor.format)
     }
     let columns = tensor.shape.columns
     precondition(
@@ -202,7 +209,7 @@ public final class AnchorFile {
   /// Passes the bytes of rows `rows` of one plane, in order: index of the first byte counted from the first row
   /// wanted, and the bytes, valid during the call.
   func forEachChunk(
-    of tensor: AnchorTensor, plane: Int, _ rows: Range<Int>, rowBytes: Int,
+    of tensor: StoredTensor, plane: Int, _ rows: Range<Int>, rowBytes: Int,
     _ body: (Int, UnsafeRawBufferPointer) throws(CheckpointError) -> Void
   ) throws(CheckpointError) {
     let wanted = rows.lowerBound * rowBytes..<rows.upperBound * rowBytes
@@ -223,7 +230,7 @@ public final class AnchorFile {
 
   /// The content of `chunk`, checked; valid until the next chunk of that plane kind.
   func decode(
-    _ chunk: AnchorChunk, tensor: String, _ kind: AnchorPlane.Kind
+    _ chunk: StoredChunk, tensor: String, _ kind: StoredPlane.Kind
   ) throws(CheckpointError) -> UnsafeRawBufferPointer {
     let slot = decoded[kind] ?? DecodedChunk()
     decoded[kind] = slot

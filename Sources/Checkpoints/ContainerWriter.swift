@@ -1,35 +1,43 @@
 public import Tensors
 
-/// Writes an anchor: tensors, sidecar files, metadata, and at `commit` the manifest, after which the directory appears.
+/// Writes a container: tensors, sidecar files, metadata, and at `commit` the manifest, after which the directory appears.
 ///
-/// With several ranks the first makes an `AnchorWriter`, the others an `AnchorPartWriter` on its `temporary` directory
+/// With several ranks the first makes an `ContainerWriter`, the others an `ContainerPartWriter` on its `temporary` directory
 /// each; their parts come back through `add(_:)` before the commit. An error, or dropping the writer, removes
 /// everything.
-public final class AnchorWriter {
+public final class ContainerWriter {
   private let directory: AtomicDirectory
-  private let writer: AnchorPartWriter
-  private let format: String
-  private let scaleRule: String
+  private let writer: ContainerPartWriter
+  private let kind: ContainerKind
   private let metadata: JSONObject
-  private var sidecars: [AnchorStoredFile] = []
-  private var parts: [AnchorPart] = []
+  private var sidecars: [StoredFile] = []
+  private var parts: [ContainerPart] = []
 
   /// `directory` must be absent or empty. `identity` makes the temporary name the same on all ranks.
   public init(
-    directory: String, format: String, scaleRule: String, metadata: JSONObject = JSONObject(),
-    options: AnchorOptions = AnchorOptions(), identity: String? = nil
+    directory: String, kind: ContainerKind, metadata: JSONObject = JSONObject(),
+    options: ContainerOptions = ContainerOptions(), identity: String? = nil
   ) throws(CheckpointError) {
     self.directory = try AtomicDirectory(target: directory, identity: identity)
-    writer = AnchorPartWriter(directory: self.directory.temporary, writer: 0, options: options)
-    self.format = format
-    self.scaleRule = scaleRule
+    writer = ContainerPartWriter(directory: self.directory.temporary, writer: 0, options: options)
+    self.kind = kind
     self.metadata = metadata
+  }
+
+  /// An anchor.
+  public convenience init(
+    directory: String, format: String, scaleRule: String, metadata: JSONObject = JSONObject(),
+    options: ContainerOptions = ContainerOptions(), identity: String? = nil
+  ) throws(CheckpointError) {
+    try self.init(
+      directory: directory, kind: .anchor(format: format, scaleRule: scaleRule), metadata: metadata, options: options,
+      identity: identity)
   }
 
   /// Where other ranks write their parts.
   public var temporary: String { directory.temporary }
 
-  /// As `AnchorPartWriter.addPacked`.
+  /// As `ContainerPartWriter.addPacked`.
   public func addPacked(
     name: String, shape: [Int], format: String, rows: Range<Int>, codes: Span<UInt8>, scales: Span<UInt8>
   ) throws(CheckpointError) {
@@ -46,7 +54,7 @@ public final class AnchorWriter {
     } catch { throw abandoned(error) }
   }
 
-  /// As `AnchorPartWriter.addDense`.
+  /// As `ContainerPartWriter.addDense`.
   public func addDense(
     name: String, shape: [Int], rows: Range<Int>, values: Span<Float>
   ) throws(CheckpointError) {
@@ -61,9 +69,9 @@ public final class AnchorWriter {
 
   /// A file to keep beside the tensors, byte for byte (config.json, tokenizer.json …).
   public func addSidecar(name: String, bytes: [UInt8]) throws(CheckpointError) {
-    precondition(name != AnchorManifest.fileName, "a sidecar cannot be named \(name)")
+    precondition(name != ContainerManifest.fileName, "a sidecar cannot be named \(name)")
     try directory.write(bytes, to: name)
-    sidecars.append(AnchorStoredFile(name: name, size: bytes.count, hash: ContentHash(bytes)))
+    sidecars.append(StoredFile(name: name, size: bytes.count, hash: ContentHash(bytes)))
   }
 
   /// Copies the file at `path` under its own name.
@@ -83,19 +91,19 @@ public final class AnchorWriter {
   static let sidecarLimit = 1 << 30
 
   /// Another writer's share.
-  public func add(_ part: AnchorPart) { parts.append(part) }
+  public func add(_ part: ContainerPart) { parts.append(part) }
 
-  /// Writes the manifest and makes the anchor visible. With `verifying`, everything is read back and checked first.
+  /// Writes the manifest and makes the container visible. With `verifying`, everything is read back and checked first.
   public func commit(verifying: Bool = false) throws(CheckpointError) {
     try directory.cleaningUp { () throws(CheckpointError) in
       var contents = try writer.finish()
       for part in parts { try contents.merge(part) }
-      let manifest = AnchorManifest(
-        format: format, scaleRule: scaleRule, metadata: metadata, sidecars: sidecars, contents: contents)
-      let path = directory.path(AnchorManifest.fileName)
+      let manifest = ContainerManifest(
+        kind: kind, metadata: metadata, sidecars: sidecars, contents: contents)
+      let path = directory.path(ContainerManifest.fileName)
       try manifest.validate(path: path)
-      try directory.write(manifest.serialized, to: AnchorManifest.fileName)
-      if verifying, let problem = try AnchorFile(directory.temporary).verify().first {
+      try directory.write(manifest.serialized, to: ContainerManifest.fileName)
+      if verifying, let problem = try TensorContainer(directory.temporary).verify().first {
         throw CheckpointError(
           "verify after writing", path: path, tensor: problem.tensor, found: problem.description,
           hint: "The storage does not keep what is written: use another device")

@@ -1,7 +1,7 @@
-/// Something wrong in an anchor, as precisely as it is known.
-public struct AnchorProblem: Sendable, Hashable, CustomStringConvertible {
+/// Something wrong in a container, as precisely as it is known.
+public struct ContainerProblem: Sendable, Hashable, CustomStringConvertible {
   public var tensor: String?
-  public var plane: AnchorPlane.Kind?
+  public var plane: StoredPlane.Kind?
   public var file: String?
   /// Bytes of `file`.
   public var range: Range<Int>?
@@ -17,15 +17,15 @@ public struct AnchorProblem: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-extension AnchorFile {
-  /// Opens and verifies the anchor in `directory`; what keeps it from opening is one problem.
+extension TensorContainer {
+  /// Opens and verifies the container in `directory`; what keeps it from opening is one problem.
   public static func verify(
     _ directory: String, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
-  ) -> [AnchorProblem] {
+  ) -> [ContainerProblem] {
     do {
-      return try AnchorFile(directory).verify(progress: progress)
+      return try TensorContainer(directory).verify(progress: progress)
     } catch {
-      return [AnchorProblem(tensor: error.tensor, file: error.path, message: error.description)]
+      return [ContainerProblem(tensor: error.tensor, file: error.path, message: error.description)]
     }
   }
 
@@ -34,23 +34,23 @@ extension AnchorFile {
   /// all: each file is read once as bytes and once as planes.
   public func verify(
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
-  ) throws(CheckpointError) -> [AnchorProblem] {
-    var problems: [AnchorProblem] = []
+  ) throws(CheckpointError) -> [ContainerProblem] {
+    var problems: [ContainerProblem] = []
     let total = 2 * manifest.files.reduce(0) { $0 + $1.size } + manifest.sidecars.reduce(0) { $0 + $1.size }
     var done = 0
     func advance(_ bytes: Int) {
       done += bytes
       progress(done, total)
     }
-    let known = Set((manifest.files + manifest.sidecars).map(\.name) + [AnchorManifest.fileName])
+    let known = Set((manifest.files + manifest.sidecars).map(\.name) + [ContainerManifest.fileName])
     for name in try Directories.entries(of: directory) where !known.contains(name) {
-      problems.append(AnchorProblem(file: name, message: "is not in the manifest"))
+      problems.append(ContainerProblem(file: name, message: "is not in the manifest"))
     }
     for stored in manifest.sidecars {
       verify(stored, at: nil, &problems)
       advance(stored.size)
     }
-    var frames = [[AnchorChunk]](repeating: [], count: files.count)
+    var frames = [[StoredChunk]](repeating: [], count: files.count)
     for tensor in tensors {
       for piece in tensor.pieces {
         for plane in piece.planes {
@@ -75,45 +75,45 @@ extension AnchorFile {
     return problems
   }
 
-  private func verify(_ stored: AnchorStoredFile, at index: Int?, _ problems: inout [AnchorProblem]) {
+  private func verify(_ stored: StoredFile, at index: Int?, _ problems: inout [ContainerProblem]) {
     do {
       let file = if let index { files[index] } else { try ReadableFile(Directories.join(directory, stored.name)) }
       let hash = try file.contentHash()
       if hash != stored.hash {
-        problems.append(AnchorProblem(file: stored.name, message: "expected file hash \(stored.hash), found \(hash)"))
+        problems.append(ContainerProblem(file: stored.name, message: "expected file hash \(stored.hash), found \(hash)"))
       }
     } catch {
-      problems.append(AnchorProblem(file: stored.name, message: error.description))
+      problems.append(ContainerProblem(file: stored.name, message: error.description))
     }
   }
 
   /// The seek table must say what the manifest says, frame by frame.
   private func verifyTable(
-    _ file: ReadableFile, _ name: String, _ chunks: [AnchorChunk], _ problems: inout [AnchorProblem]
+    _ file: ReadableFile, _ name: String, _ chunks: [StoredChunk], _ problems: inout [ContainerProblem]
   ) {
     do {
       let table = try SeekTable(file)
       guard table.entries.count == chunks.count else {
         problems.append(
-          AnchorProblem(
+          ContainerProblem(
             file: name, message: "expected a seek table of \(chunks.count) frames, found \(table.entries.count)"))
         return
       }
       for (entry, chunk) in zip(table.entries, chunks)
       where Int(entry.storedSize) != chunk.storedSize || Int(entry.contentSize) != chunk.size {
         problems.append(
-          AnchorProblem(
+          ContainerProblem(
             file: name, range: chunk.offset..<chunk.offset + chunk.storedSize,
             message:
               "expected a frame of \(chunk.storedSize) bytes for \(chunk.size), the seek table says \(entry.storedSize) for \(entry.contentSize)"
           ))
       }
     } catch {
-      problems.append(AnchorProblem(file: name, message: error.description))
+      problems.append(ContainerProblem(file: name, message: error.description))
     }
   }
 
-  private func verify(_ plane: AnchorPlane, of tensor: String, _ problems: inout [AnchorProblem]) {
+  private func verify(_ plane: StoredPlane, of tensor: String, _ problems: inout [ContainerProblem]) {
     let hasher = ContentHasher()
     var isWhole = true
     for chunk in plane.chunks {
@@ -122,7 +122,7 @@ extension AnchorFile {
       } catch {
         isWhole = false
         problems.append(
-          AnchorProblem(
+          ContainerProblem(
             tensor: tensor, plane: plane.kind, file: manifest.files[chunk.file].name,
             range: chunk.offset..<chunk.offset + chunk.storedSize,
             message: [error.expected.map { "expected \($0)" }, error.found.map { "found \($0)" }].compactMap { $0 }
@@ -131,17 +131,17 @@ extension AnchorFile {
     }
     if isWhole, hasher.value != plane.hash {
       problems.append(
-        AnchorProblem(
+        ContainerProblem(
           tensor: tensor, plane: plane.kind, message: "expected plane hash \(plane.hash), found \(hasher.value)"))
     }
   }
 
   /// Content hashes of a tensor's planes over all rows: equal for equal content, however it was cut, compressed or
   /// shared between writers.
-  public func contentHashes(_ name: String) throws(CheckpointError) -> [AnchorPlane.Kind: ContentHash] {
+  public func contentHashes(_ name: String) throws(CheckpointError) -> [StoredPlane.Kind: ContentHash] {
     let tensor = try requireTensor(name)
-    var hashes: [AnchorPlane.Kind: ContentHash] = [:]
-    for (index, layout) in AnchorPlane.layout(format: tensor.format, shape: tensor.shape).enumerated() {
+    var hashes: [StoredPlane.Kind: ContentHash] = [:]
+    for (index, layout) in StoredPlane.layout(format: tensor.format, shape: tensor.shape).enumerated() {
       let hasher = ContentHasher()
       try unsafe forEachChunk(of: tensor, plane: index, 0..<tensor.shape.rows, rowBytes: layout.rowBytes) {
         (_, bytes) throws(CheckpointError) in unsafe hasher.update(bytes)

@@ -1,15 +1,20 @@
 // The JSON of the manifest: canonical form (sorted keys, no white space), with the hash of the canonical form of
 // everything else under "hash". A manifest that is not in canonical form is refused, so every changed bit shows.
 
-extension AnchorManifest {
+extension ContainerManifest {
   /// The bytes of `manifest.json`.
   var serialized: [UInt8] {
     var object = JSONObject()
     object["container_version"] = .integer(Self.version)
-    object["format"] = .string(format)
-    object["scale_rule"] = .string(scaleRule)
-    object["scale_format"] = "e8m0"
-    object["block"] = ["size": .integer(AnchorTensor.blockSize), "axis": "columns"]
+    switch kind {
+    case .anchor(let format, let scaleRule):
+      object["format"] = .string(format)
+      object["scale_rule"] = .string(scaleRule)
+      object["scale_format"] = "e8m0"
+      object["block"] = ["size": .integer(StoredTensor.blockSize), "axis": "columns"]
+    case .checkpoint:
+      object["kind"] = .string(kind.name)
+    }
     object["metadata"] = .object(metadata)
     object["sidecars"] = .array(sidecars.map(\.json))
     object["files"] = .array(contents.files.map(\.json))
@@ -38,21 +43,33 @@ extension AnchorManifest {
     guard stored == actual else {
       throw reader.refuse("hash \(stored)", "\(actual)", hint: damaged)
     }
-    try reader.require(object["scale_format"], "scale_format", "e8m0")
-    try reader.require(object["block"]?["size"], "block.size", .integer(AnchorTensor.blockSize))
-    try reader.require(object["block"]?["axis"], "block.axis", "columns")
-    format = try reader.text(object["format"], "format")
-    scaleRule = try reader.text(object["scale_rule"], "scale_rule")
+    kind = try ContainerKind(object, reader)
     guard let metadata = object["metadata"]?.object else { throw reader.refuse("an object \"metadata\"", "none") }
     self.metadata = metadata
     sidecars = try reader.list(object["sidecars"], "sidecars") { value throws(CheckpointError) in
-      try AnchorStoredFile(value, reader)
+      try StoredFile(value, reader)
     }
-    contents = try AnchorPart(.object(object), reader)
+    contents = try ContainerPart(.object(object), reader)
   }
 }
 
-extension AnchorPart {
+extension ContainerKind {
+  /// An anchor says nothing of its kind.
+  fileprivate init(_ object: JSONObject, _ reader: FieldReader) throws(CheckpointError) {
+    if let kind = object["kind"] {
+      try reader.require(kind, "kind", .string(Self.checkpoint.name))
+      self = .checkpoint
+      return
+    }
+    try reader.require(object["scale_format"], "scale_format", "e8m0")
+    try reader.require(object["block"]?["size"], "block.size", .integer(StoredTensor.blockSize))
+    try reader.require(object["block"]?["axis"], "block.axis", "columns")
+    self = .anchor(
+      format: try reader.text(object["format"], "format"), scaleRule: try reader.text(object["scale_rule"], "scale_rule"))
+  }
+}
+
+extension ContainerPart {
   /// For sending a part to the rank that writes the manifest.
   public var json: [UInt8] {
     let value: JSONValue = ["files": .array(files.map(\.json)), "tensors": .array(tensors.map(\.json))]
@@ -62,20 +79,20 @@ extension AnchorPart {
   /// The inverse of `json`. Structure is checked when the manifest is made.
   public init(json: [UInt8]) throws(CheckpointError) {
     let limits = JSONScanner.Limits(bytes: 256 << 20, values: 32_000_000)
-    try self.init(try JSONScanner.parse(json, limits: limits), FieldReader(path: "a part of an anchor"))
+    try self.init(try JSONScanner.parse(json, limits: limits), FieldReader(path: "a part of a container"))
   }
 
   fileprivate init(_ value: JSONValue, _ reader: FieldReader) throws(CheckpointError) {
     files = try reader.list(value["files"], "files") { value throws(CheckpointError) in
-      try AnchorStoredFile(value, reader)
+      try StoredFile(value, reader)
     }
     tensors = try reader.list(value["tensors"], "tensors") { value throws(CheckpointError) in
-      try AnchorTensor(value, reader)
+      try StoredTensor(value, reader)
     }
   }
 }
 
-extension AnchorStoredFile {
+extension StoredFile {
   fileprivate var json: JSONValue {
     ["name": .string(name), "size": .integer(size), "hash": .string(hash.description)]
   }
@@ -87,7 +104,7 @@ extension AnchorStoredFile {
   }
 }
 
-extension AnchorTensor {
+extension StoredTensor {
   fileprivate var json: JSONValue {
     [
       "name": .string(name), "shape": .array(shape.dimensions.map { .integer($0) }), "format": .string(format),
@@ -108,12 +125,12 @@ extension AnchorTensor {
     self.shape = shape
     format = try reader.text(value["format"], "format")
     pieces = try reader.list(value["pieces"], "pieces") { value throws(CheckpointError) in
-      try AnchorPiece(value, reader)
+      try StoredPiece(value, reader)
     }
   }
 }
 
-extension AnchorPiece {
+extension StoredPiece {
   fileprivate var json: JSONValue {
     ["row_start": .integer(rowStart), "rows": .integer(rows), "planes": .array(planes.map(\.json))]
   }
@@ -122,12 +139,12 @@ extension AnchorPiece {
     rowStart = try reader.count(value["row_start"], "row_start")
     rows = try reader.count(value["rows"], "rows")
     planes = try reader.list(value["planes"], "planes") { value throws(CheckpointError) in
-      try AnchorPlane(value, reader)
+      try StoredPlane(value, reader)
     }
   }
 }
 
-extension AnchorPlane {
+extension StoredPlane {
   fileprivate var json: JSONValue {
     [
       "plane": .string(kind.rawValue), "size": .integer(size), "hash": .string(hash.description),
@@ -144,12 +161,12 @@ extension AnchorPlane {
     size = try reader.count(value["size"], "size")
     hash = try reader.hash(value["hash"], "hash")
     chunks = try reader.list(value["chunks"], "chunks") { value throws(CheckpointError) in
-      try AnchorChunk(value, reader)
+      try StoredChunk(value, reader)
     }
   }
 }
 
-extension AnchorChunk {
+extension StoredChunk {
   fileprivate var json: JSONValue {
     [
       "file": .integer(file), "offset": .integer(offset), "stored": .integer(storedSize), "start": .integer(start),

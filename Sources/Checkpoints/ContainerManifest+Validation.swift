@@ -1,4 +1,4 @@
-extension AnchorManifest {
+extension ContainerManifest {
   /// Checks every number and name before anything is allocated or addressed by it.
   ///
   /// Afterwards holds: names are plain, unique and not the manifest's; the pieces of a tensor cover its rows once; its
@@ -16,6 +16,9 @@ extension AnchorManifest {
       }
       guard names.insert(tensor.name).inserted else { throw reader.refuse("each tensor once", "two of that name") }
       try Self.validateFormatName(tensor.format, reader)
+      guard kind != .checkpoint || tensor.isDense else {
+        throw reader.refuse("\(StoredTensor.dense) in a checkpoint", tensor.format)
+      }
       var row = 0
       for piece in tensor.pieces {
         guard piece.rowStart == row, piece.rows > 0, piece.rows <= tensor.shape.rows - row else {
@@ -45,7 +48,7 @@ extension AnchorManifest {
   }
 
   private func validateNames(_ reader: FieldReader) throws(CheckpointError) {
-    try Self.validateFormatName(format, reader)
+    if case .anchor(let format, _) = kind { try Self.validateFormatName(format, reader) }
     var names: Set<String> = [Self.fileName]
     for file in files + sidecars {
       guard Directories.isPlainName(file.name) else {
@@ -68,10 +71,10 @@ extension AnchorManifest {
   }
 
   private func validate(
-    _ piece: AnchorPiece, of tensor: AnchorTensor, _ frames: inout [[(offset: Int, stored: Int)]],
+    _ piece: StoredPiece, of tensor: StoredTensor, _ frames: inout [[(offset: Int, stored: Int)]],
     _ reader: FieldReader
   ) throws(CheckpointError) {
-    let layout = AnchorPlane.layout(format: tensor.format, shape: tensor.shape)
+    let layout = StoredPlane.layout(format: tensor.format, shape: tensor.shape)
     guard piece.planes.map(\.kind) == layout.map(\.kind) else {
       throw reader.refuse(
         "planes \(layout.map(\.kind.rawValue).joined(separator: ", "))",
