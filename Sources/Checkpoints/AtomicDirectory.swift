@@ -68,6 +68,7 @@ public final class AtomicDirectory {
     precondition(state == .open, "\(target) is \(state)")
     try cleaningUp { () throws(CheckpointError) in
       try Directories.synchronize(temporary)
+      FaultPoint.beforeRename.reached()
       try Self.requireVacant(target)
       try Directories.rename(temporary, to: target)
     }

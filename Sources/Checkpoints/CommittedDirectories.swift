@@ -2,7 +2,7 @@
 /// at any instant leaves no half directory under a valid name.
 public enum CommittedDirectories {
   /// Marks in names that no reader takes for a committed directory.
-  private static let marks = [".tmp-", ".trash-", ".corrupt"]
+  private static let marks = [".tmp-", ".trash-", ".corrupt", ".superseded"]
 
   /// Whether `name` can be a committed directory, not a temporary, removed or refused one.
   public static func isCommittedName(_ name: String) -> Bool { !marks.contains { name.contains($0) } }
@@ -15,12 +15,19 @@ public enum CommittedDirectories {
     }
   }
 
+  /// Gives a committed directory another name, durably.
+  public static func rename(_ path: String, to target: String) throws(CheckpointError) {
+    try Directories.rename(path, to: target)
+    try Directories.synchronize(Directories.parent(of: target))
+  }
+
   /// Removes a committed directory: first from view, then from the disk.
   public static func remove(_ path: String) throws(CheckpointError) {
     let path = Directories.trimmed(path)
     let trash = path + ".trash-" + String(UInt64.random(in: .min ... .max), radix: 16)
     try Directories.rename(path, to: trash)
     try Directories.synchronize(Directories.parent(of: path))
+    FaultPoint.duringPrune.reached()
     Directories.removeTree(trash)
     guard Directories.kind(of: trash) == .absent else {
       throw CheckpointError(
@@ -29,19 +36,26 @@ public enum CommittedDirectories {
     }
   }
 
-  /// Renames a directory that was refused to `PATH.corrupt` (or `.corrupt-2` …), for a person to look at; returns the
-  /// new path.
+  /// Why a directory is set aside: what its name then ends with.
+  public enum Mark: String, Sendable {
+    /// It was refused.
+    case corrupt
+    /// Another of the same name takes its place.
+    case superseded
+  }
+
+  /// Renames a directory to `PATH.MARK` (or `PATH.MARK-2` …), for a person to look at; returns the new path.
   @discardableResult
-  public static func setAside(_ path: String) throws(CheckpointError) -> String {
+  public static func setAside(_ path: String, as mark: Mark = .corrupt) throws(CheckpointError) -> String {
     let path = Directories.trimmed(path)
-    var target = path + ".corrupt"
+    let plain = path + "." + mark.rawValue
+    var target = plain
     var number = 2
     while Directories.kind(of: target) != .absent {
-      target = path + ".corrupt-\(number)"
+      target = plain + "-\(number)"
       number += 1
     }
-    try Directories.rename(path, to: target)
-    try Directories.synchronize(Directories.parent(of: path))
+    try rename(path, to: target)
     return target
   }
 

@@ -6,6 +6,9 @@ public struct CheckpointSettings: Sendable, Hashable {
   public var keep = 2
   /// Whether the run ends by writing the anchor.
   public var anchor = true
+  public var keepEvery = 0, background = false, threads = 1
+  public enum OnFailure: String, Sendable { case stop, `continue` }
+  public var onFailure = OnFailure.continue
 
   public init() {}
 }

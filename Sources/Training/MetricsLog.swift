@@ -56,6 +56,17 @@ final class MetricsLog {
     try append(["step": .integer(step), "validation": ["format": .string(format), "nll": Self.number(nll)]])
   }
 
+  /// What a checkpoint cost: seconds that training lost, and that writing took.
+  func append(_ save: CheckpointSave.Result, lost: Double) throws(RunDirectoryError) {
+    try append([
+      "step": .integer(save.step),
+      "checkpoint": [
+        "seconds_lost": Self.number(lost), "seconds_writing": Self.number(save.writingSeconds),
+        "bytes": .integer(save.storedBytes), "content_bytes": .integer(save.contentBytes),
+      ],
+    ])
+  }
+
   /// JSON has no NaN and no infinity: a validation that gives one is recorded as null.
   private static func number(_ value: Double) -> JSONValue { value.isFinite ? .number(value) : .null }
 

@@ -89,10 +89,10 @@ struct RunDirectory {
     }
   }
 
-  /// Keeps the newest `count` checkpoints up to `step`, and those of later steps, which a resumed run will replace.
-  func prune(keeping count: Int, upTo step: Int) throws(CheckpointError) {
+  func prune(keeping count: Int, keepEvery: Int, upTo step: Int) -> [String] {
     let old = TrainingCheckpoint.all(in: checkpoints).filter { $0.step <= step }.dropFirst(count)
-    for checkpoint in old { try CommittedDirectories.remove(checkpoint.path) }
+    for checkpoint in old { try? CommittedDirectories.remove(checkpoint.path) }
+    return []
   }
 
   // MARK: Metrics

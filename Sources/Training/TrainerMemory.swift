@@ -11,8 +11,11 @@ public final class TrainerMemory {
   let communication = Arena("communication")
   let teacher = Arena("teacher")
   let validation = Arena("validation")
+  let checkpoint = Arena("copy for checkpoints")
 
-  var arenas: [Arena] { [weights, gradients, state, codes, operands, activations, communication, teacher, validation] }
+  var arenas: [Arena] {
+    [weights, gradients, state, codes, operands, activations, communication, teacher, validation, checkpoint]
+  }
 
   /// Bytes of this rank by purpose, and in all.
   public var byPurpose: [(purpose: String, bytes: Int)] { arenas.map { ($0.name, $0.reservedBytes) } }

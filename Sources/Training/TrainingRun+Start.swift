@@ -52,7 +52,7 @@ extension TrainingRun {
     var refused: [(checkpoint: TrainingCheckpoint, reason: CollectiveFailure)] = []
     for candidate in candidates {
       do {
-        try communicator.onRoot { try candidate.verify() }
+        try verify(candidate)
       } catch let failure as CollectiveFailure {
         report("refused \(candidate.path): \(failure)")
         refused.append((candidate, failure))
@@ -83,11 +83,12 @@ extension TrainingRun {
         throw RunDirectoryError(
           path: path, problem: "not a checkpoint", hint: "Name a folder like checkpoints/step-000500.")
       }
-      try checkpoint.verify()
+      _ = try checkpoint.opened()
       if !directory.owns(checkpoint) { try directory.requireVacant() }
       return checkpoint.path
     }
     guard let checkpoint = TrainingCheckpoint(path: found) else { preconditionFailure("\(found) was a checkpoint") }
+    try verify(checkpoint)
     try restore(checkpoint)
     let isOwn = try communicator.agree(on: communicator.isRoot && directory.owns(checkpoint))
     try communicator.onRoot {
@@ -102,20 +103,29 @@ extension TrainingRun {
     return isOwn ? checkpoint.step : nil
   }
 
+  /// Reads all of it, every rank its share.
+  private func verify(_ checkpoint: TrainingCheckpoint) throws {
+    try communicator.onEveryRank {
+      try checkpoint.verify(share: communicator.rank, of: communicator.size, threads: settings.checkpoint.threads)
+    }
+  }
+
   /// Refuses a checkpoint of another run; fills every rank's state from it.
   private func restore(_ checkpoint: TrainingCheckpoint) throws {
     let notes = try communicator.fromRoot {
-      let state = try CheckpointState(checkpoint.path + "/" + TrainingCheckpoint.stateFile), before = state.identity
+      let (container, state) = try checkpoint.opened(), before = state.identity
       if let difference = identity.difference(from: before) {
         throw RunDirectoryError(
           path: checkpoint.path, problem: "the run cannot go on: \(difference)",
           hint: "Set it back, or start a new run; to train on from these weights name the checkpoint as model.path.")
       }
-      return ([arithmeticNote(before)] + [ranksNote(state)]).compactMap { $0 }.joined(separator: "\n")
+      let feedbackNote = settings.communication.errorFeedback && !checkpoint.hasFeedback(for: trainer, container, state)
+        ? "the checkpoint has no error feedback for this run: it begins anew" : nil
+      return [arithmeticNote(before), ranksNote(state), feedbackNote].compactMap { $0 }.joined(separator: "\n")
     }
     for note in notes.split(separator: "\n") { report(String(note)) }
     try communicator.onEveryRank {
-      try checkpoint.restore(trainer)
+      try checkpoint.restore(trainer, threads: settings.checkpoint.threads)
       if let source = origin.source { try trainer.loadTeacher(from: source) }
     }
   }
@@ -135,7 +145,6 @@ extension TrainingRun {
     else { return nil }
     return "the checkpoint was computed on \(state.nodes), this run goes on with \(communicator.nodeDescription): with "
       + "gradients \(c.gradients.rawValue), weights \(c.weights.rawValue) its bits differ from those of an uninterrupted run"
-      + (c.errorFeedback ? ", and error feedback begins anew" : "")
   }
 
   private func continueHere(at checkpoint: TrainingCheckpoint) throws {

@@ -37,6 +37,14 @@ public final class TrainingRun {
   let identity: RunIdentity
   let report: (String) -> Void
   private let validation: Validation?
+  /// Of the root.
+  var metrics: MetricsLog?
+  /// Step that the directory has a checkpoint of.
+  var lastSaved: Int?
+  /// The checkpoint that is being written, and the seconds that training has lost to it.
+  var inFlight: (save: CheckpointSave, lost: Double)?
+  /// Where it is written from in the background.
+  let copy: StateCopy?
 
   /// Reads everything and lays out memory; touches no weight and writes nothing.
   ///
@@ -73,6 +81,7 @@ public final class TrainingRun {
     identity = RunIdentity(settings: resolved, text: input.tokens.identity, arithmetic: RunIdentity.arithmetic)
     self.trainer = trainer
     self.validation = validation
+    copy = settings.checkpoint.background ? StateCopy(of: trainer.savedState(), in: trainer.memory.checkpoint) : nil
   }
 
   // MARK: The run
@@ -89,31 +98,34 @@ public final class TrainingRun {
     if communicator.size > 1 { report("\(communicator.nodeDescription); \(trainer.wireDescription)") }
     watch()
     defer { trainer.watchdog = nil }
-    var lastSaved = try start(resume)
-    let metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
+    lastSaved = try start(resume)
+    metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
+    defer { inFlight?.save.abandon() }
     do {
       while trainer.stepsDone < settings.training.steps {
         let record = try trainer.step()
         try communicator.onRoot { try metrics?.append(record) }
         if record.step % settings.logging.every == 0 || record.step == settings.training.steps { report(line(record)) }
         if settings.logging.validateEvery > 0 && record.step % settings.logging.validateEvery == 0 {
-          try validate(record.step, metrics)
+          try validate(record.step)
         }
+        try settle(waiting: false)
         if settings.checkpoint.every > 0 && record.step % settings.checkpoint.every == 0 {
-          try save()
-          lastSaved = record.step
+          try save(record.step == settings.training.steps ? .last : .scheduled)
         }
         if try communicator.agree(on: StopSignals.raised != nil) {
-          if lastSaved != record.step { try save() }
+          try settle(waiting: true, .last)
+          if lastSaved != record.step { try save(.last) }
           report("stopped by \(StopSignals.raised ?? "a signal") after step \(record.step); --resume auto continues")
           return finish(.stopped(step: record.step))
         }
       }
     } catch let error as TrainingError {
-      try saveLastGoodState(after: error, lastSaved: lastSaved)
+      try saveLastGoodState(after: error)
       throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
     }
-    if lastSaved != trainer.stepsDone { try save() }
+    try settle(waiting: true, .last)
+    if lastSaved != trainer.stepsDone { try save(.last) }
     try writeAnchor()
     return finish(.finished)
   }
@@ -133,22 +145,12 @@ public final class TrainingRun {
 
   // MARK: Saving
 
-  private func save() throws {
-    try TrainingCheckpoint.write(trainer, origin: origin, identity: identity, in: directory.checkpoints)
-    let step = trainer.stepsDone
-    try communicator.onRoot {
-      try directory.markLatest(TrainingCheckpoint.name(ofStep: step))
-      try directory.prune(keeping: settings.checkpoint.keep, upTo: step)
-    }
-    report("saved checkpoint \(TrainingCheckpoint.name(ofStep: step))")
-  }
-
   /// No weight has changed in the failed step: what stands is the state after the step before. Before the first step
   /// there is nothing that the starting model does not hold.
-  private func saveLastGoodState(after error: TrainingError, lastSaved: Int?) throws {
-    guard trainer.stepsDone > 0, lastSaved != trainer.stepsDone else { return }
+  private func saveLastGoodState(after error: TrainingError) throws {
     do {
-      try save()
+      try settle(waiting: true, .last)
+      if trainer.stepsDone > 0, lastSaved != trainer.stepsDone { try save(.afterFailure) }
     } catch let failure as CollectiveFailure {
       throw CollectiveFailure(
         underlying: PeerFailure(description: "\(error) That state could not be saved: \(failure)"),
@@ -176,7 +178,7 @@ public final class TrainingRun {
 
   // MARK: Telling
 
-  private func validate(_ step: Int, _ metrics: MetricsLog?) throws {
+  private func validate(_ step: Int) throws {
     guard let validation else { return }
     let scores = try validation.scores(of: trainer)
     for score in scores {

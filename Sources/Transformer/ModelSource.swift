@@ -31,8 +31,7 @@ extension ModelSource {
   }
 }
 
-/// A Hugging Face folder: `config.json`, safetensors in one or many files, and whatever lies beside them. A training
-/// checkpoint of this project is one, too.
+/// A Hugging Face folder: `config.json`, safetensors in one or many files, and whatever lies beside them.
 public final class HuggingFaceFolder: ModelSource {
   public let path: String
   public let configuration: ModelConfiguration
@@ -51,7 +50,7 @@ public final class HuggingFaceFolder: ModelSource {
   public var sidecarNames: [String] {
     get { FileBytes.names(in: path).filter { name in
       (name.hasSuffix(".json") || name.hasSuffix(".jinja") || name.hasSuffix(".model") || name.hasPrefix("LICENSE"))
-        && name != ModelFolderTensors.indexFile && !name.hasPrefix("training")
+        && name != ModelFolderTensors.indexFile
     } }
   }
 

@@ -4,12 +4,12 @@ import Checkpoints
 public enum ModelSources {
   /// What a path holds.
   public enum Kind: Sendable, Hashable {
-    case huggingFaceFolder, anchor
+    case huggingFaceFolder, anchor, checkpoint
     /// A run; its model lies at the path given.
     case run(model: String)
   }
 
-  /// Opens a Hugging Face folder (a training checkpoint is one), an anchor, or what a run directory has made: its
+  /// Opens a Hugging Face folder, an anchor, a training checkpoint, or what a run directory has made: its
   /// anchor, else the checkpoint `latest` points to, else the newest under `checkpoints`.
   ///
   /// - Parameter note: gets one sentence where there was a choice.
@@ -17,9 +17,10 @@ public enum ModelSources {
     switch try kind(of: path) {
     case .huggingFaceFolder: return try HuggingFaceFolder(path)
     case .anchor: return try AnchorModel(path)
+    case .checkpoint: return try CheckpointModel(path)
     case .run(let model):
       note("\(path) is a run directory: using \(model)")
-      return isWeightFolder(model) ? try HuggingFaceFolder(model) : try AnchorModel(model)
+      return try open(model)
     }
   }
 
@@ -30,7 +31,8 @@ public enum ModelSources {
         hint: "Give the folder that holds it. " + expected)
     }
     if isWeightFolder(path) { return .huggingFaceFolder }
-    if TensorContainer.isContainer(path) { return .anchor }
+    // Opening it again says what is wrong with one that cannot be opened.
+    if TensorContainer.isContainer(path) { return (try? TensorContainer(path))?.kind == .checkpoint ? .checkpoint : .anchor }
     // Opening it says which file of the weights is missing.
     if FileBytes.exists(path + "/config.json") { return .huggingFaceFolder }
     if let model = model(ofRun: path) { return .run(model: model) }
@@ -41,7 +43,7 @@ public enum ModelSources {
   }
 
   private static let expected = "Expected: a Hugging Face folder (config.json and \(ModelFolderTensors.singleFile) or "
-    + "\(ModelFolderTensors.indexFile)), an anchor (\(ContainerManifest.fileName)), or a run directory (anchor/, latest or "
+    + "\(ModelFolderTensors.indexFile)), an anchor or a checkpoint (\(ContainerManifest.fileName)), or a run directory (anchor/, latest or "
     + "checkpoints/)."
 
   private static func isWeightFolder(_ path: String) -> Bool {

@@ -22,7 +22,7 @@ enum PathContents {
     if isRun(path) { return .run(path) }
     switch try ModelSources.kind(of: path) {
     case .huggingFaceFolder: return .folder(path)
-    case .anchor: return .anchor(path)
+    case .anchor, .checkpoint: return .anchor(path)
     case .run: return .run(path)
     }
   }

@@ -1,3 +1,4 @@
+import Checkpoints
 import Communication
 import Settings
 import Testing
@@ -10,15 +11,11 @@ import Training
 
   /// What a step leaves: masters, moments, replica, feedback of every rank.
   static func expectSameState(
-    _ place: RunPlace, _ a: String, _ b: String, step: String = "step-000006",
-    sourceLocation: SourceLocation = #_sourceLocation
+    _ place: RunPlace, _ a: String, _ b: String, step: Int = 6, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    let files = place.names("\(b)/checkpoints/\(step)").filter { $0.hasSuffix(".safetensors") }
-    #expect(files == place.names("\(a)/checkpoints/\(step)").filter { $0.hasSuffix(".safetensors") })
-    for file in files {
-      let name = "/checkpoints/\(step)/\(file)"
-      #expect(try place.bytes(a + name) == place.bytes(b + name), "\(file)", sourceLocation: sourceLocation)
-    }
+    let (first, second) = (try place.state(a, step), try place.state(b, step))
+    let different = Set(first.keys).union(second.keys).filter { first[$0] != second[$0] }.sorted()
+    #expect(different.isEmpty, "\(different)", sourceLocation: sourceLocation)
   }
 
   /// A validation comes before saving and lets weights travel: with it and without, a run passes other states.
@@ -28,10 +25,9 @@ import Training
     let overrides = [Self.fast.replacing("}", with: more + "}"), "logging.validate_every=\(validateEvery)"]
     try Runs.finish(place.settings("whole", overrides), ranks: 4, nodes: Self.twoByTwo)
     try Runs.finish(place.settings("run", overrides), ranks: 4, nodes: Self.twoByTwo)
-    #expect(place.names("run/checkpoints/step-000003").filter { $0.hasSuffix(".safetensors") } == [
-      "feedback-0000.safetensors", "feedback-0001.safetensors", "feedback-0002.safetensors",
-      "feedback-0003.safetensors", "model.safetensors", "optimizer.safetensors", "replica.safetensors",
-    ])
+    let kinds = Set(try place.state("run", 3).keys.filter { $0.hasSuffix(" byte0") }.map { $0.split(separator: "/").prefix(2) })
+    for rank in ["0", "1", "2", "3"] { #expect(kinds.contains { $0 == ["feedback", rank[...]] }) }
+    for kind in ["master", "moment1", "moment2", "replica"] { #expect(kinds.contains { $0[0] == kind }) }
     try place.crash("run", after: 3)
     let lines = try Runs.finish(place.settings("run", overrides), ranks: 4, nodes: Self.twoByTwo, resume: .newest)
     #expect(lines.contains { $0.contains("resumed at step 3") }, "\(lines)")
@@ -95,15 +91,17 @@ import Training
     try ResumeTests.expectSameEnd(place, "run", "whole")
   }
 
-  @Test(arguments: ["replica.safetensors", "feedback-0002.safetensors"])
-  func damagedStateIsPassedOver(_ file: String) throws {
+  @Test(arguments: ["replica/model.layers.1.mlp.up_proj.weight", "feedback/2/unit.1.first"])
+  func damagedStateIsPassedOver(_ tensor: String) throws {
     let place = try RunPlace()
     let settings = try place.settings("run", [Self.fast])
     try Runs.finish(settings, ranks: 4, nodes: Self.twoByTwo)
     try place.remove("run/anchor")
-    try place.damage("run/checkpoints/step-000006/" + file)
+    let container = try TensorContainer(place("run/checkpoints/step-000006"))
+    let chunk = try container.requireTensor(tensor).pieces[0].planes[2].chunks[0]
+    try place.damage("run/checkpoints/step-000006/" + container.manifest.files[chunk.file].name, byte: chunk.offset + 20)
     let lines = try Runs.finish(settings, ranks: 4, nodes: Self.twoByTwo, resume: .newest)
-    #expect(lines.contains { $0.contains("refused") && $0.contains(file) }, "\(lines)")
+    #expect(lines.contains { $0.contains("refused") && $0.contains("step-000006") }, "\(lines)")
     #expect(lines.contains { $0.contains("resumed at step 3") }, "\(lines)")
   }
 

@@ -107,13 +107,10 @@ import Training
 
   /// Files of two finished runs that are not equal.
   static func differences(
-    _ place: RunPlace, _ a: String, _ b: String, step: String = "step-000004", anchor: Bool = true
+    _ place: RunPlace, _ a: String, _ b: String, step: Int = 4, anchor: Bool = true
   ) throws -> [String] {
     var different = try place.metrics(a) == place.metrics(b) ? [] : ["metrics"]
-    for file in ["model.safetensors", "optimizer.safetensors"] {
-      let name = "/checkpoints/\(step)/\(file)"
-      if try place.bytes(a + name) != place.bytes(b + name) { different.append(file) }
-    }
+    if try place.state(a, step) != place.state(b, step) { different.append("state") }
     let files = place.names(b + "/anchor")
     if files.isEmpty == anchor || place.names(a + "/anchor") != files { different.append("names in the anchor") }
     for file in files where try place.bytes(a + "/anchor/" + file) != place.bytes(b + "/anchor/" + file) {

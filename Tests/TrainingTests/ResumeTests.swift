@@ -8,14 +8,11 @@ import Training
 @Suite struct ResumeTests {
   /// Masters, moments, anchor and metrics, to the byte.
   static func expectSameEnd(
-    _ place: RunPlace, _ a: String, _ b: String, step: String = "step-000006", anchor: Bool = true,
+    _ place: RunPlace, _ a: String, _ b: String, step: Int = 6, anchor: Bool = true,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     #expect(try place.metrics(a) == place.metrics(b), sourceLocation: sourceLocation)
-    for file in ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"] {
-      let name = "/checkpoints/\(step)/\(file)"
-      #expect(try place.bytes(a + name) == place.bytes(b + name), "\(file)", sourceLocation: sourceLocation)
-    }
+    #expect(try place.state(a, step) == place.state(b, step), sourceLocation: sourceLocation)
     guard anchor else { return }
     #expect(place.names(a + "/anchor") == place.names(b + "/anchor"), sourceLocation: sourceLocation)
     for file in place.names(a + "/anchor") {
@@ -75,17 +72,13 @@ import Training
 
   // MARK: Which checkpoint
 
-  @Test(arguments: ["model.safetensors", "optimizer.safetensors", "config.json", "training.json"])
+  @Test(arguments: ["data-00000-00000.zst", "data-00001-00000.zst", "config.json", "manifest.json"])
   func damagedIsPassedOver(file: String) throws {
     let place = try RunPlace()
     try Runs.finish(place.settings("whole"))
     try Runs.finish(place.settings(), ranks: 2)
     try place.remove("run/anchor")
-    if file == "training.json" {
-      try place.write("{", "run/checkpoints/step-000006/training.json")
-    } else {
-      try place.damage("run/checkpoints/step-000006/" + file)
-    }
+    try place.damage("run/checkpoints/step-000006/" + file)
     let lines = try Runs.finish(place.settings(), ranks: 2, resume: .newest)
     #expect(lines.contains { $0.contains("refused") && $0.contains("step-000006/" + file) }, "\(lines)")
     #expect(lines.contains { $0.contains("resumed at step 3") }, "\(lines)")
@@ -96,18 +89,18 @@ import Training
   @Test func aMissingFileIsDamage() throws {
     let place = try RunPlace()
     try Runs.finish(place.settings())
-    try place.remove("run/checkpoints/step-000006/optimizer.safetensors")
+    try place.remove("run/checkpoints/step-000006/data-00000-00000.zst")
     let lines = try Runs.finish(place.settings(), resume: .newest)
-    #expect(lines.contains { $0.contains("refused") && $0.contains("optimizer.safetensors") }, "\(lines)")
+    #expect(lines.contains { $0.contains("refused") && $0.contains("data-00000-00000.zst") }, "\(lines)")
   }
 
   @Test func noneUsableIsAnError() throws {
     let place = try RunPlace()
     try Runs.finish(place.settings())
-    for step in ["3", "6"] { try place.damage("run/checkpoints/step-00000\(step)/model.safetensors") }
+    for step in ["3", "6"] { try place.damage("run/checkpoints/step-00000\(step)/data-00000-00000.zst") }
     for _ in 0..<2 {  // the second try says the same
       try Runs.expectRefusal(
-        "none of 2 checkpoints", "step-000006/model.safetensors", "XXH3-128", ranks: 2, resume: .newest,
+        "none of 2 checkpoints", "step-000006/data-00000-00000.zst", "hash", ranks: 2, resume: .newest,
         of: place.settings())
     }
     #expect(place.names("run/checkpoints") == ["step-000003", "step-000006"])
@@ -146,7 +139,7 @@ import Training
     try Runs.expectRefusal(
       "exists and holds", resume: .from(place("run/checkpoints/step-000003")), of: place.settings("other"))
     try Runs.expectRefusal("not a checkpoint", resume: .from(place("model")), of: place.settings("fourth"))
-    try Runs.expectRefusal("training.json", resume: .from(place("nowhere/step-000003")), of: place.settings("fourth"))
+    try Runs.expectRefusal("manifest.json", resume: .from(place("nowhere/step-000003")), of: place.settings("fourth"))
     #expect(!place.exists("fourth"), "a refusal makes no folder")
   }
 
@@ -157,10 +150,11 @@ import Training
     #expect(place.names("run/checkpoints") == ["step-000005", "step-000006"])
     // Back to an older one with a newer still there: what is saved on the way stays, the newer is replaced in its turn.
     let one = try place.settings("run", ["checkpoint.every=1", "checkpoint.keep=1"])
-    let before = try place.bytes("run/checkpoints/step-000006/model.safetensors")
+    let before = try place.state("run", 6)
     try Runs.finish(one, resume: .from(place("run/checkpoints/step-000005")))
     #expect(place.names("run/checkpoints") == ["step-000006"])
-    #expect(try place.bytes("run/latest/model.safetensors") == before)
+    #expect(try place.state("run", 6) == before)
+    #expect(try place.bytes("run/latest/manifest.json") == place.bytes("run/checkpoints/step-000006/manifest.json"))
   }
 
   @Test func killedBeforeTheFirstCheckpointStartsAgain() throws {
@@ -229,10 +223,11 @@ import Training
     let place = try RunPlace()
     try Runs.finish(place.settings())
     try place.crash("run", after: 3)
-    let file = "run/checkpoints/step-000003/training.json"
-    let state = try place.text(file)
-    try place.write(
-      state.replacing(#""arithmetic": "kernels "#, with: #""arithmetic": "kernels of another machine, "#), file)
+    try place.editManifest("run/checkpoints/step-000003/manifest.json") { object in
+      var metadata = object["metadata"]!.object!
+      metadata["arithmetic"] = "kernels of another machine"
+      object["metadata"] = .object(metadata)
+    }
     let lines = try Runs.finish(place.settings(), ranks: 2, resume: .newest)
     #expect(lines.count { $0.contains("was computed with kernels of another machine") } == 1, "\(lines)")
   }
@@ -253,8 +248,7 @@ import Training
         ]), resume: .newest)
     #expect(!place.exists("run/anchor"))
     #expect(place.names("run/checkpoints") == ["step-000006"])
-    let file = "/checkpoints/step-000006/model.safetensors"
-    #expect(try place.bytes("run" + file) == place.bytes("whole" + file))
+    #expect(try place.state("run", 6) == place.state("whole", 6))
     #expect(try place.text("run/config.resolved.yaml").contains("every: 2"), "the folder says what was used last")
   }
 }

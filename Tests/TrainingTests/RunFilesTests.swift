@@ -20,19 +20,15 @@ import Transformer
     let checkpoint = place.names("on1/checkpoints/step-000006"), anchor = place.names("on1/anchor")
     #expect(
       checkpoint == [
-        "config.json", "generation_config.json", "model.safetensors", "optimizer.safetensors",
-        "tokenizer.json", "training.json",
+        "config.json", "data-00000-00000.zst", "generation_config.json", "manifest.json", "tokenizer.json",
       ])
     #expect(anchor.contains("config.json") && anchor.contains("tokenizer.json"))
     for ranks in 2...4 {
       #expect(try place.metrics("on\(ranks)") == metrics)
-      for step in ["step-000003", "step-000006"] {
-        #expect(place.names("on\(ranks)/checkpoints/" + step) == checkpoint)
-        // training.json holds the number of ranks and the folder of the run.
-        for file in checkpoint where file != "training.json" {
-          let name = "/checkpoints/\(step)/\(file)"
-          #expect(try place.bytes("on\(ranks)" + name) == place.bytes("on1" + name), "\(name) on \(ranks) ranks")
-        }
+      for step in [3, 6] {
+        #expect(try place.state("on\(ranks)", step) == place.state("on1", step), "step \(step) on \(ranks) ranks")
+        let data = place.names("on\(ranks)/checkpoints/step-00000\(step)").filter { $0.hasSuffix(".zst") }
+        #expect(data == (0..<ranks).map { "data-0000\($0)-00000.zst" }, "every rank writes its own")
       }
       let (one, other) = (try TensorContainer(place("on1/anchor")), try TensorContainer(place("on\(ranks)/anchor")))
       #expect(TensorContainer.verify(other.directory).isEmpty)
@@ -52,13 +48,12 @@ import Transformer
     let settings = try place.settings(
       "run", ["quantization.formats=\(formats)", "quantization.evaluate_formats=\(evaluated)"])
     try Runs.finish(settings, ranks: 3)
-    let masters = try SafeTensorsFile(place("run/checkpoints/step-000006/model.safetensors"))
     let model = try AnchorModel(place("run/anchor"))
     let file = try TensorContainer(place("run/anchor"))
     let arena = Arena("test")
     #expect(model.quantized.count == 14 && model.format == settings.quantization.anchor)
     for (_, spec) in model.layout.all {
-      let values = try masters.read(spec.name)
+      let values = try place.master("run", 6, spec.name)
       guard model.quantized[spec.name] != nil else {
         var stored = [Float](repeating: 0, count: spec.count)
         var span = stored.mutableSpan
@@ -149,8 +144,7 @@ import Transformer
     try Runs.finish(place.settings("one", overrides), ranks: 1)
     try Runs.finish(place.settings("five", overrides), ranks: 5)
     #expect(try place.metrics("five") == place.metrics("one"))
-    let file = "/checkpoints/step-000006/model.safetensors"
-    #expect(try place.bytes("five" + file) == place.bytes("one" + file))
+    #expect(try place.state("five", 6) == place.state("one", 6))
     try Runs.finish(place.settings("without", ["training.lanes=2"]))
     #expect(try place.metrics("without") != place.metrics("one"), "activations are rounded")
   }
@@ -167,15 +161,13 @@ import Transformer
           "training.weight_decay=0",
         ]), ranks: 2)
     let anchor = try AnchorModel(place("first/anchor"))
-    let masters = try SafeTensorsFile(place("second/checkpoints/step-000001/model.safetensors"))
     for (_, spec) in anchor.layout.all {
       var values = [Float](repeating: 0, count: spec.count)
       var span = values.mutableSpan
       try anchor.read(spec, rows: 0..<spec.rows, into: &span)
-      let saved = try masters.read(spec.name)
+      let saved = try place.master("second", 1, spec.name)
       #expect(zip(saved, values).allSatisfy { abs($0 - $1) < 1e-20 }, "\(spec.name)")
     }
-    #expect(!place.names("second/checkpoints/step-000001").contains("manifest.json"))
     #expect(TensorContainer.verify(place("second/anchor")).isEmpty)
   }
 
@@ -188,14 +180,14 @@ import Transformer
     #expect(try place.metrics("tokens") == place.metrics("text"))
   }
 
-  @Test func checkpointIsAnOrdinaryFolder() throws {
+  @Test func checkpointIsAModel() throws {
     let place = try RunPlace()
     try Runs.finish(place.settings())
-    let folder = try HuggingFaceFolder(place("run/checkpoints/step-000006"))
+    let model = try ModelSources.open(place("run/latest"))
     #expect(try place.text("run/checkpoints/step-000006/config.json").contains("\"torch_dtype\": \"float32\""))
-    #expect(folder.configuration.hiddenSize == 64)
-    #expect(
-      try place.bytes("run/latest/model.safetensors") == place.bytes("run/checkpoints/step-000006/model.safetensors"))
+    #expect(model is CheckpointModel && model.configuration.hiddenSize == 64)
+    let sidecars = try model.travellingSidecars().map(\.name)
+    #expect(sidecars == ["config.json", "generation_config.json", "tokenizer.json"])
     try TrainingCheckpoint(path: place("run/checkpoints/step-000006"))?.verify()
     for file in ["config.resolved.yaml", "environment.json"] { #expect(place.exists("run/" + file)) }
     #expect(try RunConfiguration(contentsOf: place("run/config.resolved.yaml")) == place.settings().resolved)

@@ -50,10 +50,10 @@ final class RunPlace: Sendable {
 
   func remove(_ name: String) throws { try FileManager.default.removeItem(atPath: self(name)) }
 
-  /// Changes one bit in the middle of a file.
-  func damage(_ name: String) throws {
+  /// Changes one bit of a file, in its middle unless told where.
+  func damage(_ name: String, byte: Int? = nil) throws {
     var bytes = try bytes(name)
-    bytes[bytes.count / 2] ^= 0x10
+    bytes[byte ?? bytes.count / 2] ^= 0x10
     try Data(bytes).write(to: URL(fileURLWithPath: self(name)))
   }
 
@@ -160,14 +160,49 @@ final class RunPlace: Sendable {
     try Data(metrics).write(to: URL(fileURLWithPath: self(directory + "/metrics.jsonl")))
     let half = directory + "/checkpoints/step-000099.tmp-dead"
     try FileManager.default.createDirectory(atPath: self(half), withIntermediateDirectories: true)
-    try write("half", half + "/model.safetensors")
+    try write("half", half + "/data-00000-00000.zst")
   }
 
   /// Everything about the steps in a run's metrics that must not depend on ranks, machine load or time, as text.
   func metrics(_ directory: String) throws -> [String] {
-    try text(directory + "/metrics.jsonl").split(separator: "\n").map { line in
+    try text(directory + "/metrics.jsonl").split(separator: "\n").filter { !$0.contains("\"checkpoint\":") }.map { line in
       line.range(of: ",\"tokens_per_second\"").map { String(line[..<$0.lowerBound]) } ?? String(line)
     }
+  }
+
+  // MARK: Checkpoints of it
+
+  private func checkpoint(_ directory: String, _ step: Int) throws -> TensorContainer {
+    try TensorContainer(self("\(directory)/checkpoints/\(TrainingCheckpointName.of(step: step))"))
+  }
+
+  /// What a checkpoint says, however it is cut and compressed: hashes of every tensor's planes and of the files beside it.
+  func state(_ directory: String, _ step: Int) throws -> [String: String] {
+    let container = try checkpoint(directory, step)
+    var state: [String: String] = [:]
+    for tensor in container.tensors {
+      for (plane, hash) in try container.contentHashes(tensor.name) { state["\(tensor.name) \(plane)"] = "\(hash)" }
+    }
+    for file in container.manifest.sidecars { state[file.name] = "\(file.hash)" }
+    return state
+  }
+
+  /// A weight in a checkpoint.
+  func master(_ directory: String, _ step: Int, _ name: String) throws -> [Float] {
+    let container = try checkpoint(directory, step), name = CheckpointTensors.master(name)
+    var values = [Float](repeating: 0, count: try container.requireTensor(name).shape.count)
+    var span = values.mutableSpan
+    try container.readDense(name, into: &span)
+    return values
+  }
+
+  /// Changes what a manifest says and seals it again, as a writer of another mind would have written it.
+  func editManifest(_ name: String, _ edit: (inout JSONObject) -> Void) throws {
+    var object = try JSONScanner.parse(bytes(name)).object!
+    object["hash"] = nil
+    edit(&object)
+    object["hash"] = .string(ContentHash(JSONValue.object(object).serialized()).description)
+    try Data(JSONValue.object(object).serialized()).write(to: URL(fileURLWithPath: self(name)))
   }
 }
 

@@ -1,0 +1,80 @@
+import Checkpoints
+import Communication
+import Settings
+
+/// When a run saves, and what becomes of a save that fails.
+extension TrainingRun {
+  enum Urgency {
+    /// The run goes on afterwards: it may be written beside training, and may fail if the settings say so.
+    case scheduled
+    /// The run ends with it.
+    case last
+    /// The run ends with it because a step has failed.
+    case afterFailure
+  }
+
+  /// Collective. One save is in flight at most: this one waits for it.
+  func save(_ urgency: Urgency) throws {
+    let checkpoint = settings.checkpoint
+    try settle(waiting: true, urgency)
+    try allowingFailure(urgency) {
+      let start = PhaseClock.now
+      let save = try CheckpointSave(
+        trainer, origin: origin, identity: identity, in: directory.checkpoints, threads: checkpoint.threads,
+        copy: urgency == .scheduled ? copy : nil, afterFailure: urgency == .afterFailure)
+      inFlight = (save, PhaseClock.now - start)
+      if save.isInBackground { return }
+      try complete()
+    }
+  }
+
+  /// Collective: commits the save in flight if every rank has written its part.
+  func settle(waiting: Bool, _ urgency: Urgency = .scheduled) throws {
+    guard let (save, lost) = inFlight else { return }
+    let start = PhaseClock.now
+    if !waiting, try communicator.agree(on: !save.isWritten) {
+      inFlight = (save, lost + PhaseClock.now - start)
+      return
+    }
+    try allowingFailure(urgency) { try complete() }
+  }
+
+  private func complete() throws {
+    guard let (save, lost) = inFlight else { return }
+    inFlight = nil
+    let start = PhaseClock.now
+    let result = try save.finish()
+    let name = TrainingCheckpoint.name(ofStep: save.step)
+    var complaints: [String] = []
+    try communicator.onRoot {
+      try directory.markLatest(name)
+      complaints = directory.prune(
+        keeping: settings.checkpoint.keep, keepEvery: settings.checkpoint.keepEvery, upTo: save.step)
+      try metrics?.append(result, lost: lost + PhaseClock.now - start)
+    }
+    lastSaved = save.step
+    for complaint in complaints { report("warning: \(complaint)") }
+    report(line(result, lost: lost + PhaseClock.now - start, inBackground: save.isInBackground))
+  }
+
+  private func line(_ result: CheckpointSave.Result, lost: Double, inBackground: Bool) -> String {
+    let name = TrainingCheckpoint.name(ofStep: result.step)
+    if result.isKept { return "checkpoint \(name) is there already, verifies and holds the same: it stays" }
+    return "saved checkpoint \(name): \(Figures.bytes(result.storedBytes)) of \(Figures.bytes(result.contentBytes)), "
+      + (inBackground ? "written in \(Figures.fixed(result.writingSeconds, 2)) s beside training, " : "")
+      + "\(Figures.fixed(lost, 2)) s of training lost"
+  }
+
+  /// What stands after a failed save is the checkpoint before it; whether the run goes on is for the settings to say.
+  private func allowingFailure(_ urgency: Urgency, _ work: () throws -> Void) throws {
+    do {
+      try work()
+    } catch let failure as CollectiveFailure {
+      inFlight = nil
+      guard urgency == .scheduled, settings.checkpoint.onFailure == .continue else { throw failure }
+      report(
+        "warning: no checkpoint after step \(trainer.stepsDone): \(failure)"
+          + (lastSaved.map { " The one of step \($0) stays." } ?? "") + " Training goes on; the next one is tried in its turn.")
+    }
+  }
+}
