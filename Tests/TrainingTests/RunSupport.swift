@@ -178,12 +178,18 @@ final class RunPlace: Sendable {
 
   /// What a checkpoint says, however it is cut and compressed: hashes of every tensor's planes and of the files beside it.
   func state(_ directory: String, _ step: Int) throws -> [String: String] {
+    var state = try read(directory, step)
+    for file in try checkpoint(directory, step).manifest.sidecars { state[file.name] = "\(file.hash)" }
+    return state
+  }
+
+  /// The tensors of `state` as a reader gets them that verifies nothing beforehand.
+  func read(_ directory: String, _ step: Int) throws -> [String: String] {
     let container = try checkpoint(directory, step)
     var state: [String: String] = [:]
     for tensor in container.tensors {
       for (plane, hash) in try container.contentHashes(tensor.name) { state["\(tensor.name) \(plane)"] = "\(hash)" }
     }
-    for file in container.manifest.sidecars { state[file.name] = "\(file.hash)" }
     return state
   }
 
@@ -301,6 +307,12 @@ final class SmallDisk {
 }
 
 enum Files {
+  static func exchange(_ a: String, _ b: String) throws {
+    try move(a, to: a + ".aside")
+    try move(b, to: a)
+    try move(a + ".aside", to: b)
+  }
+
   static func move(_ source: String, to target: String) throws {
     try FileManager.default.moveItem(atPath: source, toPath: target)
   }
