@@ -110,9 +110,8 @@ struct ContainerVerifier: Sendable {
         if Int(entry.storedSize) == chunk.storedSize && Int(entry.contentSize) == chunk.size { return nil }
         return ContainerProblem(
           file: name, range: chunk.range,
-          message:
-            "expected a frame of \(chunk.storedSize) bytes for \(chunk.size), the seek table says \(entry.storedSize) for \(entry.contentSize)"
-        )
+          message: "expected a frame of \(chunk.storedSize) bytes for \(chunk.size), the seek table says "
+            + "\(entry.storedSize) for \(entry.contentSize)")
       }
     } catch {
       return [

@@ -1,4 +1,4 @@
-// The JSON of hashes.json: canonical form, with the hash of everything else under "hash", as the manifest of a container.
+// The JSON of hashes.json: canonical form, with the hash of everything else under "hash", as a container's manifest.
 
 extension FolderHashes {
   /// The bytes of `hashes.json`.
@@ -111,7 +111,9 @@ extension FolderHashes.Tensor {
     let ends = try reader.list(value["bytes"], "bytes") { value throws(CheckpointError) in
       try reader.count(value, "bytes")
     }
-    guard ends.count == 2, ends[0] <= ends[1] else { throw reader.refuse("two ascending \"bytes\"", "\(ends.prefix(3))") }
+    guard ends.count == 2, ends[0] <= ends[1] else {
+      throw reader.refuse("two ascending \"bytes\"", "\(ends.prefix(3))")
+    }
     self.name = name
     bytes = ends[0]..<ends[1]
     file = try reader.text(value["file"], "file")

@@ -1,5 +1,5 @@
-/// `hashes.json` of a model folder: what safetensors lacks. Every file that was written beside it, and every tensor, with
-/// the XXH3-128 of its bytes.
+/// `hashes.json` of a model folder: what safetensors lacks. Every file that was written beside it, and every tensor,
+/// with the XXH3-128 of its bytes.
 ///
 /// Folders of other tools have none and are read as they are. Where it lies, a tensor is read only as it was written.
 public struct FolderHashes: Sendable, Equatable {

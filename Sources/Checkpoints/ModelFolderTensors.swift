@@ -1,8 +1,8 @@
 /// The tensors of a Hugging Face model folder: `model.safetensors`, or `model.safetensors.index.json` and its shards.
 ///
 /// Where both exist `model.safetensors` is taken, as transformers does. Each tensor must be in the shard the index
-/// names, in no other, and every tensor of a shard must be in the index. Where the folder has hashes (`FolderHashes`), each
-/// tensor is checked against its own before its first value is given.
+/// names, in no other, and every tensor of a shard must be in the index. Where the folder has hashes (`FolderHashes`),
+/// each tensor is checked against its own before its first value is given.
 public final class ModelFolderTensors: Sendable {
   public let folder: String
   /// One file, or the shards in the order the index first names them.

@@ -27,8 +27,8 @@ extension ParallelWork {
     return results.all
   }
 
-  /// Which of `shares` does each piece: the same on every rank, shares as equal in weight as taking the largest first makes
-  /// them.
+  /// Which of `shares` does each piece: the same on every rank, shares as equal in weight as taking the largest first
+  /// makes them.
   public static func shares(of weights: [Int], among shares: Int) -> [Int] {
     precondition(shares > 0, "\(shares) shares")
     var loads = [Int](repeating: 0, count: shares)

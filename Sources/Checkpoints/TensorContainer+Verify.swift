@@ -1,5 +1,5 @@
-// Verification in pieces that threads and ranks divide: a file's bytes, a seek table, a plane, a sidecar each. A plane is
-// one piece because its hash takes its chunks in order.
+// Verification in pieces that threads and ranks divide: a file's bytes, a seek table, a plane, a sidecar each. A plane
+// is one piece because its hash takes its chunks in order.
 
 extension TensorContainer {
   /// Opens and verifies the container in `directory`; what keeps it from opening is one problem.
@@ -14,8 +14,8 @@ extension TensorContainer {
     }
   }
 
-  /// Reads everything and returns all that is wrong: files that do not belong, sidecars, file hashes, seek tables, every
-  /// chunk's checksum and content hash, every plane's hash; in that order, whatever the threads.
+  /// Reads everything and returns all that is wrong: files that do not belong, sidecars, file hashes, seek tables,
+  /// every chunk's checksum and content hash, every plane's hash; in that order, whatever the threads.
   ///
   /// - Parameters:
   ///   - share, of: which part of the work is done here, so that ranks divide it: all shares together find what one

@@ -10,7 +10,9 @@ final class TensorHashChecks: Sendable {
   init(folder: String, files: [SafeTensorsFile]) throws(CheckpointError) {
     let path = Directories.join(folder, FolderHashes.fileName)
     let hashes = try FolderHashes(folder: folder)
-    func refuse(_ file: SafeTensorsFile, _ expected: String, _ found: String, _ tensor: String? = nil) -> CheckpointError {
+    func refuse(
+      _ file: SafeTensorsFile, _ expected: String, _ found: String, _ tensor: String? = nil
+    ) -> CheckpointError {
       CheckpointError(
         "use", path: file.path, tensor: tensor, expected: expected + " as \(FolderHashes.fileName) says", found: found,
         hint: FolderHashes.hint)
@@ -52,8 +54,7 @@ final class TensorHashChecks: Sendable {
     guard found == tensor.hash else {
       throw CheckpointError(
         "read", path: file.path, tensor: name, offset: tensor.bytes.lowerBound,
-        expected:
-          "content hash \(tensor.hash) of bytes \(tensor.bytes.lowerBound)..<\(tensor.bytes.upperBound)",
+        expected: "content hash \(tensor.hash) of bytes \(tensor.bytes.lowerBound)..<\(tensor.bytes.upperBound)",
         found: "\(found)", hint: FolderHashes.hint)
     }
     _ = checked.withLock { $0.insert(key) }

@@ -55,6 +55,7 @@ enum PathContents {
     let steps = FileBytes.names(in: path + "/checkpoints").compactMap { name in
       name.hasPrefix("step-") ? Int(name.dropFirst(5)).map { (step: $0, path: path + "/checkpoints/" + name) } : nil
     }
-    return models + steps.sorted { $0.step > $1.step }.map(\.path).filter(TensorContainer.isContainer).map { .checkpoint($0) }
+    let newestFirst = steps.sorted { $0.step > $1.step }.map(\.path)
+    return models + newestFirst.filter(TensorContainer.isContainer).map { .checkpoint($0) }
   }
 }
