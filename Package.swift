@@ -105,7 +105,7 @@ let package = Package(
     tests("EvaluationTests", of: ["Evaluation", "Transformer", "Text", "Checkpoints", "Formats", "Kernels", "Tensors"]),
     tests("ReportsTests", of: ["Reports", "Checkpoints"]),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["TestSupport"], exclude: ["Snapshots"], swiftSettings: house),
+      name: "CommandLineTests", dependencies: ["TestSupport", "Checkpoints"], exclude: ["Snapshots"], swiftSettings: house),
     tests("ArchitectureTests", of: []),
   ],
   swiftLanguageModes: [.v6]

@@ -23,11 +23,20 @@ extension ContainerManifest {
     return JSONValue.object(object).serialized()
   }
 
+  static let limits = JSONScanner.Limits(bytes: 256 << 20, values: 32_000_000)
+
+  /// The kind that the manifest in `directory` claims, whatever else is wrong with it: `checkpoint`, or `anchor` where it
+  /// says nothing, or nothing that can be read.
+  public static func claimedKind(in directory: String) -> String {
+    let value = try? JSONScanner.parse(file: Directories.join(directory, fileName), limits: limits)
+    return value?["kind"]?.string == ContainerKind.checkpoint.name ? ContainerKind.checkpoint.name : "anchor"
+  }
+
   /// Reads, in this order: canonical form, hash, version, fields. Structure is checked by `validate`.
   init(_ bytes: [UInt8], path: String) throws(CheckpointError) {
     let reader = FieldReader(path: path)
     let damaged = "The manifest was changed or damaged after it was written: use another copy"
-    let value = try JSONScanner.parse(bytes, path: path, limits: .init(bytes: 256 << 20, values: 32_000_000))
+    let value = try JSONScanner.parse(bytes, path: path, limits: Self.limits)
     guard var object = value.object else { throw reader.refuse("an object", value.kind) }
     guard value.serialized() == bytes else {
       throw reader.refuse("canonical JSON", "another form of the same text", hint: damaged)
@@ -78,8 +87,7 @@ extension ContainerPart {
 
   /// The inverse of `json`. Structure is checked when the manifest is made.
   public init(json: [UInt8]) throws(CheckpointError) {
-    let limits = JSONScanner.Limits(bytes: 256 << 20, values: 32_000_000)
-    try self.init(try JSONScanner.parse(json, limits: limits), FieldReader(path: "a part of a container"))
+    try self.init(try JSONScanner.parse(json, limits: ContainerManifest.limits), FieldReader(path: "a part of a container"))
   }
 
   fileprivate init(_ value: JSONValue, _ reader: FieldReader) throws(CheckpointError) {
@@ -186,16 +194,16 @@ extension StoredChunk {
   }
 }
 
-/// Typed access to manifest fields, with the place in every error.
+/// Typed access to the fields of a manifest or of hashes, with the place in every error.
 struct FieldReader {
   let path: String
+  var operation = "use the manifest"
   var tensor: String? = nil
 
-  func within(tensor: String) -> FieldReader { FieldReader(path: path, tensor: tensor) }
+  func within(tensor: String) -> FieldReader { FieldReader(path: path, operation: operation, tensor: tensor) }
 
   func refuse(_ expected: String, _ found: String, hint: String? = nil) -> CheckpointError {
-    CheckpointError(
-      "use the manifest", path: path, tensor: tensor, expected: expected, found: found, hint: hint)
+    CheckpointError(operation, path: path, tensor: tensor, expected: expected, found: found, hint: hint)
   }
 
   /// An integer from 0 to 2^62: sums of two cannot overflow.

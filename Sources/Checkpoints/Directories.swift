@@ -10,6 +10,9 @@ enum Directories {
     return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
   }
 
+  /// The part of `path` behind its last slash.
+  static func lastName(of path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+
   /// `path` without trailing slashes.
   static func trimmed(_ path: String) -> String {
     var path = path

@@ -72,16 +72,22 @@ final class ReadableFile: Sendable {
   /// The whole file; the caller has bounded `size`.
   func wholeContents() throws(CheckpointError) -> [UInt8] { try bytes(0..<size) }
 
-  /// The hash of the whole file, in pieces of 1 MiB.
-  func contentHash() throws(CheckpointError) -> ContentHash {
+  /// The hash of the whole file, in pieces of 1 MiB; `progress` gets the size of each.
+  func contentHash(progress: (Int) -> Void = { _ in }) throws(CheckpointError) -> ContentHash {
+    try contentHash(of: 0..<size, progress: progress)
+  }
+
+  /// The hash of the bytes in `range`, in the same way.
+  func contentHash(of range: Range<Int>, progress: (Int) -> Void = { _ in }) throws(CheckpointError) -> ContentHash {
     let hasher = ContentHasher()
-    let buffer = ScratchBytes(capacity: min(max(size, 1), 1 << 20))
-    var offset = 0
-    while offset < size {
-      let piece = unsafe buffer.prefix(min(1 << 20, size - offset))
+    let buffer = ScratchBytes(capacity: min(max(range.count, 1), 1 << 20))
+    var offset = range.lowerBound
+    while offset < range.upperBound {
+      let piece = unsafe buffer.prefix(min(1 << 20, range.upperBound - offset))
       try unsafe read(at: offset, into: piece)
       unsafe hasher.update(UnsafeRawBufferPointer(piece))
       offset += piece.count
+      progress(piece.count)
     }
     return hasher.value
   }

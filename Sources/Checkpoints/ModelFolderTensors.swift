@@ -1,7 +1,8 @@
 /// The tensors of a Hugging Face model folder: `model.safetensors`, or `model.safetensors.index.json` and its shards.
 ///
 /// Where both exist `model.safetensors` is taken, as transformers does. Each tensor must be in the shard the index
-/// names, in no other, and every tensor of a shard must be in the index.
+/// names, in no other, and every tensor of a shard must be in the index. Where the folder has hashes (`FolderHashes`),
+/// each tensor is checked against its own before its first value is given.
 public final class ModelFolderTensors: Sendable {
   public let folder: String
   /// One file, or the shards in the order the index first names them.
@@ -11,11 +12,13 @@ public final class ModelFolderTensors: Sendable {
   /// `__metadata__` of all files; where keys meet, the first file's value. Tied tensors stored once may be named here.
   public let metadata: [String: String]
   private let holders: [String: Int]
+  private let checks: TensorHashChecks?
 
   public static let singleFile = "model.safetensors"
   public static let indexFile = "model.safetensors.index.json"
 
-  public init(_ folder: String) throws(CheckpointError) {
+  /// - Parameter isVerified: the bytes have just been compared with the folder's hashes, and are not again.
+  public init(_ folder: String, isVerified: Bool = false) throws(CheckpointError) {
     let single = Directories.join(folder, Self.singleFile), index = Directories.join(folder, Self.indexFile)
     if Directories.kind(of: single) == .file {
       files = [try SafeTensorsFile(single)]
@@ -35,6 +38,8 @@ public final class ModelFolderTensors: Sendable {
         holders[entry.name] = position
       }
     }
+    let checks = FolderHashes.arePresent(in: folder) ? try TensorHashChecks(folder: folder, files: files) : nil
+    self.checks = isVerified ? nil : checks
     self.folder = folder
     self.names = names
     self.metadata = metadata
@@ -111,22 +116,29 @@ public final class ModelFolderTensors: Sendable {
     return files[position]
   }
 
+  /// The file to read values of `name` from.
+  private func checkedHolder(_ name: String) throws(CheckpointError) -> SafeTensorsFile {
+    let file = try holder(name)
+    try checks?.require(name, in: file)
+    return file
+  }
+
   /// As `SafeTensorsFile.read`.
   public func read(
     _ name: String, rows: Range<Int>, into destination: inout MutableSpan<Float>
   ) throws(CheckpointError) {
-    try holder(name).read(name, rows: rows, into: &destination)
+    try checkedHolder(name).read(name, rows: rows, into: &destination)
   }
 
   public func read(
     _ name: String, elements: Range<Int>, into destination: inout MutableSpan<Float>
   ) throws(CheckpointError) {
-    try holder(name).read(name, elements: elements, into: &destination)
+    try checkedHolder(name).read(name, elements: elements, into: &destination)
   }
 
   public func read(_ name: String, into destination: inout MutableSpan<Float>) throws(CheckpointError) {
-    try holder(name).read(name, into: &destination)
+    try checkedHolder(name).read(name, into: &destination)
   }
 
-  public func read(_ name: String) throws(CheckpointError) -> [Float] { try holder(name).read(name) }
+  public func read(_ name: String) throws(CheckpointError) -> [Float] { try checkedHolder(name).read(name) }
 }

@@ -26,6 +26,11 @@ public final class SafeTensorsFile: Sendable {
     metadata = header.metadata
   }
 
+  var size: Int { file.size }
+
+  /// The hash of bytes of the file, as they are.
+  func contentHash(of range: Range<Int>) throws(CheckpointError) -> ContentHash { try file.contentHash(of: range) }
+
   /// The tensor `name`, or nil.
   public func entry(_ name: String) -> SafeTensorsEntry? { positions[name].map { entries[$0] } }
 

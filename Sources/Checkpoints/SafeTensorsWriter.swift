@@ -20,6 +20,8 @@ public final class SafeTensorsWriter {
     let declaration: Declaration
     let bytes: Range<Int>
     var filled = 0
+    /// Of what was appended so far: a tensor's bytes arrive in order.
+    let hasher = ContentHasher()
   }
 
   private let file: AtomicFile
@@ -28,6 +30,7 @@ public final class SafeTensorsWriter {
   private let scratch = ScratchBytes(capacity: 1 << 20)
   /// Bytes of the data section: what an index calls `total_size`, summed over shards.
   public let dataSize: Int
+  private let dataStart: Int
 
   /// Precondition: names unique, shapes valid, sub-byte tensors end on a byte.
   public init(
@@ -66,6 +69,7 @@ public final class SafeTensorsWriter {
     while text.count % 8 != 0 { text.append(0x20) }
     precondition(text.count <= SafeTensorsHeader.lengthLimit, "a header of \(text.count) bytes")
     let dataStart = 8 + text.count
+    self.dataStart = dataStart
     slots = slots.map { slot in
       Slot(
         declaration: slot.declaration, bytes: dataStart + slot.bytes.lowerBound..<dataStart + slot.bytes.upperBound)
@@ -94,12 +98,29 @@ public final class SafeTensorsWriter {
 
   /// Checks that every tensor is complete and makes the file visible.
   public func commit() throws(CheckpointError) {
+    requireComplete()
+    try file.commit()
+  }
+
+  /// What a folder's hashes say of this file when everything has been appended. Tensors were hashed as they came; the
+  /// file is read back, because tensors come in any order.
+  func hashes() throws(CheckpointError) -> (file: FolderHashes.File, tensors: [FolderHashes.Tensor]) {
+    requireComplete()
+    let name = Directories.lastName(of: file.target)
+    let written = try ReadableFile(file.temporary)
+    let header = FolderHashes.Header(size: dataStart, hash: try written.contentHash(of: 0..<dataStart))
+    return (
+      FolderHashes.File(name: name, size: written.size, hash: try written.contentHash(), header: header),
+      slots.map { .init(name: $0.declaration.name, file: name, bytes: $0.bytes, hash: $0.hasher.value) }
+    )
+  }
+
+  private func requireComplete() {
     for slot in slots {
       precondition(
         slot.filled == slot.bytes.count,
         "\(slot.declaration.name): \(slot.filled) of \(slot.bytes.count) bytes appended")
     }
-    try file.commit()
   }
 
   public func abandon() { file.abandon() }
@@ -129,6 +150,7 @@ public final class SafeTensorsWriter {
       slot.filled + bytes.count <= slot.bytes.count,
       "\(slot.declaration.name): \(slot.filled + bytes.count) bytes for \(slot.bytes.count)")
     try unsafe file.write(bytes, at: slot.bytes.lowerBound + slot.filled)
+    unsafe slot.hasher.update(bytes)
     slots[position].filled += bytes.count
   }
 

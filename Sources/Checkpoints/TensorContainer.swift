@@ -11,8 +11,7 @@ public final class TensorContainer {
   public let manifest: ContainerManifest
   let files: [ReadableFile]
   private let positions: [String: Int]
-  private let decompressor = ZstdDecompressor()
-  private let frame = ScratchBytes(capacity: 1)
+  private let decoder = ChunkDecoder()
   private var decoded: [StoredPlane.Kind: DecodedChunk] = [:]
 
   private final class DecodedChunk {
@@ -236,24 +235,8 @@ public final class TensorContainer {
     decoded[kind] = slot
     if slot.chunk == chunk { return unsafe UnsafeRawBufferPointer(slot.bytes.prefix(chunk.size)) }
     slot.chunk = nil
-    let file = files[chunk.file]
-    frame.reserve(chunk.storedSize)
-    slot.bytes.reserve(chunk.size)
-    let stored = unsafe frame.prefix(chunk.storedSize)
-    let content = unsafe slot.bytes.prefix(chunk.size)
-    try unsafe file.read(at: chunk.offset, into: stored)
-    func refuse(_ expected: String, _ found: String) -> CheckpointError {
-      CheckpointError(
-        "read plane \(kind) of", path: file.path, tensor: tensor, offset: chunk.offset, expected: expected,
-        found: found,
-        hint: "The file is damaged: use another copy")
-    }
-    if let problem = unsafe decompressor.decode(UnsafeRawBufferPointer(stored), into: content) {
-      throw refuse("a zstd frame of \(chunk.size) bytes", problem)
-    }
-    let hash = unsafe ContentHash(UnsafeRawBufferPointer(content))
-    guard hash == chunk.hash else { throw refuse("content hash \(chunk.hash)", "\(hash)") }
+    let content = try unsafe decoder.decode(chunk, of: files[chunk.file], into: slot.bytes, tensor: tensor, kind)
     slot.chunk = chunk
-    return UnsafeRawBufferPointer(content)
+    return unsafe content
   }
 }

@@ -28,7 +28,7 @@ extension Converter {
     }
   }
 
-  /// The values that the anchor of this format would have, in an ordinary model folder.
+  /// The values that the anchor of this format would have, in an ordinary model folder, with hashes.
   func writeFolder(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
     let slice = try anchor?.slice(to: output.format)
     let folder = try AtomicDirectory(target: output.directory)
@@ -46,8 +46,14 @@ extension Converter {
         }
         try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
       }
+      var hashes = FolderHashes()
+      try hashes.add(writer)
       try writer.commit()
-      for sidecar in try source.travellingSidecars() { try folder.write(sidecar.bytes, to: sidecar.name) }
+      for sidecar in try source.travellingSidecars() {
+        try folder.write(sidecar.bytes, to: sidecar.name)
+        hashes.add(file: sidecar.name, bytes: sidecar.bytes)
+      }
+      try folder.write(hashes.serialized, to: FolderHashes.fileName)
       try folder.commit()
     } catch {
       folder.abandon()

@@ -18,9 +18,9 @@ public enum ConfigurationText {
 
 extension ModelSource {
   /// The files that go with the weights into another container of fp32 values: each byte for byte, `config.json` with
-  /// its dtype changed. A manifest describes its own container only and stays behind.
+  /// its dtype changed. A manifest and hashes describe what they lie beside only and stay behind.
   public func travellingSidecars() throws -> [(name: String, bytes: [UInt8])] {
-    try sidecarNames.filter { $0 != ContainerManifest.fileName }.map { name in
+    try sidecarNames.filter { $0 != ContainerManifest.fileName && $0 != FolderHashes.fileName }.map { name in
       let bytes = try sidecar(name)
       return (name, name == Self.configurationFile
         ? try ConfigurationText.inFloat32(bytes, source: path + "/" + name) : bytes)

@@ -32,25 +32,26 @@ extension ModelSource {
 }
 
 /// A Hugging Face folder: `config.json`, safetensors in one or many files, and whatever lies beside them.
-public final class HuggingFaceFolder: ModelSource {
+public final class HuggingFaceFolder: ModelSource, Sendable {
   public let path: String
   public let configuration: ModelConfiguration
   private let tensors: ModelFolderTensors
   /// Name in the files of each parameter of the layout.
   private let stored: [String: String]
 
-  public init(_ path: String) throws {
+  /// - Parameter isVerified: as of `ModelFolderTensors`.
+  public init(_ path: String, isVerified: Bool = false) throws {
     self.path = path
     let file = path + "/" + Self.configurationFile
     configuration = try ModelConfiguration(json: FileBytes.read(file), source: file)
-    tensors = try ModelFolderTensors(path)
+    tensors = try ModelFolderTensors(path, isVerified: isVerified)
     stored = try Self.match(ParameterLayout(configuration), configuration, tensors)
   }
 
   public var sidecarNames: [String] {
     get { FileBytes.names(in: path).filter { name in
       (name.hasSuffix(".json") || name.hasSuffix(".jinja") || name.hasSuffix(".model") || name.hasPrefix("LICENSE"))
-        && name != ModelFolderTensors.indexFile
+        && name != ModelFolderTensors.indexFile && name != FolderHashes.fileName
     } }
   }
 

@@ -33,7 +33,7 @@ struct OutliersCommand: ParsableCommand {
     let chosen = (0..<channels).map { ($0 * width + width / 2) / channels }
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     for name in try FileManager.default.contentsOfDirectory(atPath: model)
-    where !name.hasSuffix(".safetensors") && !name.hasSuffix(".safetensors.index.json") {
+    where !name.hasSuffix(".safetensors") && !name.hasSuffix(".safetensors.index.json") && name != FolderHashes.fileName {
       let target = out + "/" + name
       if FileManager.default.fileExists(atPath: target) { try FileManager.default.removeItem(atPath: target) }
       try FileManager.default.copyItem(atPath: model + "/" + name, toPath: target)

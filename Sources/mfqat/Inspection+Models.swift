@@ -187,7 +187,7 @@ private struct FormatSize {
 }
 
 /// All planes of one kind in an anchor, before and after compression.
-private struct PlaneSize {
+struct PlaneSize {
   let kind: StoredPlane.Kind
   var content = 0
   var stored = 0

@@ -24,10 +24,30 @@ struct Inspection {
       ], text: table.plain)
   }
 
+  static func checkpoint(_ path: String) throws -> Inspection {
+    let container = try TensorContainer(path)
+    let stored = container.manifest.files.reduce(0) { $0 + $1.size }, files = container.manifest.files.count
+    let planes = PlaneSize.all(of: container)
+    var table = TextTable([.init("training checkpoint"), .init(path)])
+    table.add([
+      "stored",
+      "\(files) data file\(files == 1 ? "" : "s"), \(Figures.bytes(stored)), \(container.tensors.count) tensors",
+    ])
+    for (key, value) in container.metadata.members {
+      table.add([key, value.string ?? String(decoding: value.serialized(), as: UTF8.self)])
+    }
+    return Inspection(
+      json: [
+        "kind": "training checkpoint", "path": .string(path), "stored_bytes": .integer(stored),
+        "metadata": .object(container.metadata), "tensors": .integer(container.tensors.count),
+        "planes": .array(planes.map(\.json)),
+      ], text: table.plain + "\n" + PlaneSize.table(planes).plain)
+  }
+
   static func run(_ path: String) throws -> Inspection {
     let models = PathContents.models(ofRun: path).map { contents in
       switch contents {
-      case .anchor(let path), .folder(let path), .run(let path), .tokenFile(let path): path
+      case .anchor(let path), .checkpoint(let path), .folder(let path), .run(let path), .tokenFile(let path): path
       }
     }
     let hasMetrics = FileBytes.exists(path + "/" + RunSummary.metricsFile)

@@ -13,6 +13,8 @@ import Transformer
 enum PathContents {
   case folder(String)
   case anchor(String)
+  /// A container with the state of a training run.
+  case checkpoint(String)
   case tokenFile(String)
   /// A run directory, with what it has produced so far.
   case run(String)
@@ -22,7 +24,7 @@ enum PathContents {
     if isRun(path) { return .run(path) }
     switch try ModelSources.kind(of: path) {
     case .huggingFaceFolder: return .folder(path)
-    case .anchor, .checkpoint: return .anchor(path)
+    case .anchor, .checkpoint: return container(path)
     case .run: return .run(path)
     }
   }
@@ -37,7 +39,11 @@ enum PathContents {
     return count == 8 && first == Array("MFQTOKEN".utf8)
   }
 
-  /// A training checkpoint holds a configuration, too, but no record.
+  private static func container(_ path: String) -> PathContents {
+    ContainerManifest.claimedKind(in: path) == ContainerKind.checkpoint.name ? .checkpoint(path) : .anchor(path)
+  }
+
+  /// A model folder holds a configuration, too, but no record.
   private static func isRun(_ path: String) -> Bool {
     FileBytes.exists(path + "/" + RunSummary.metricsFile) && !FileBytes.exists(path + "/config.json")
   }
@@ -46,9 +52,10 @@ enum PathContents {
   static func models(ofRun path: String) -> [PathContents] {
     var models: [PathContents] = []
     if TensorContainer.isContainer(path + "/anchor") { models.append(.anchor(path + "/anchor")) }
-    let steps = FileBytes.names(in: path + "/checkpoints").filter {
-      $0.hasPrefix("step-") && Int($0.dropFirst(5)) != nil
+    let steps = FileBytes.names(in: path + "/checkpoints").compactMap { name in
+      name.hasPrefix("step-") ? Int(name.dropFirst(5)).map { (step: $0, path: path + "/checkpoints/" + name) } : nil
     }
-    return models + steps.reversed().map { .folder(path + "/checkpoints/" + $0) }
+    let newestFirst = steps.sorted { $0.step > $1.step }.map(\.path)
+    return models + newestFirst.filter(TensorContainer.isContainer).map { .checkpoint($0) }
   }
 }

@@ -27,6 +27,7 @@ struct InspectCommand: ParsableCommand {
     switch try PathContents.at(path) {
     case .folder(let path): inspection = try .folder(path, everyTensor: tensors)
     case .anchor(let path): inspection = try .anchor(path, everyTensor: tensors)
+    case .checkpoint(let path): inspection = try .checkpoint(path)
     case .tokenFile(let path): inspection = try .tokenFile(path)
     case .run(let path): inspection = try .run(path)
     }

@@ -9,8 +9,9 @@ struct VerifyCommand: ParsableCommand {
     commandName: "verify",
     abstract: "Check every byte of a model folder, an anchor, a run or a token file.",
     discussion: """
-      Anchors, training checkpoints and token files carry checksums of all they hold. Other safetensors files carry \
-      none: there the structure is checked, and that every weight is a finite number. Exit status 1 if anything is wrong.
+      Anchors, training checkpoints and token files carry checksums of all they hold, and so do model folders written \
+      by convert (in hashes.json). Other model folders carry none: there the structure is checked, and that every \
+      weight is a finite number. Exit status 1 if anything is wrong.
       """)
 
   @Argument(help: ArgumentHelp("Model folder, anchor, run directory or token file.", valueName: "path"))
