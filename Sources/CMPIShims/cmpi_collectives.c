@@ -1,9 +1,8 @@
 // Collectives with 64-bit sizes.
 //
 // Counts and displacements of MPI 3.1 are `int`. A transfer that fits is one MPI call, so that the library's tuned
-// algorithms run. A longer all-gather is a ring, a longer all-to-all a pairwise exchange, both of chunked
-// point-to-point messages: the algorithms the library itself picks for long messages, without its 2^31 limits (and
-// without the overflows in the 4.1 basic component). Bytes are copied either way, so the result is the same.
+// algorithms run. A longer all-gather is a ring of chunked point-to-point messages: the algorithm the library itself picks
+// for long messages, without its 2^31 limits. Bytes are copied either way, so the result is the same.
 #include <limits.h>
 #include <stdlib.h>
 
@@ -25,12 +24,12 @@ void cmpi_set_chunk_limit(int64_t bytes) {
     if (code_ != MPI_SUCCESS) return (int32_t)code_; \
   } while (0)
 
-// Room for 4 * n ints: counts and displacements, sent and received. Grown once; the calls come from one thread.
+// Room for 2 * n ints: counts and displacements. Grown once; the calls come from one thread.
 static int *integers(int n) {
   static int *room;
   static int capacity;
   if (n > capacity) {
-    int *grown = realloc(room, sizeof(int) * 4 * (size_t)n);
+    int *grown = realloc(room, sizeof(int) * 2 * (size_t)n);
     if (grown == NULL) return NULL;
     room = grown;
     capacity = n;
@@ -127,28 +126,6 @@ int32_t cmpi_gatherv(cmpi_comm comm, const void *own, int64_t count, void *all, 
     const int64_t sent = from == rank ? count : 0;
     CHECKED(exchange(raw, own, sent, rank, (char *)all + offset, counts[from], from));
     offset += counts[from];
-  }
-  return MPI_SUCCESS;
-}
-
-int32_t cmpi_alltoallv(cmpi_comm comm, const void *send, const int64_t *send_counts, void *receive,
-                       const int64_t *receive_counts, int64_t widest) {
-  const MPI_Comm raw = cmpi_unwrap(comm);
-  int n = 0, rank = 0;
-  CHECKED(MPI_Comm_size(raw, &n));
-  CHECKED(MPI_Comm_rank(raw, &rank));
-  if (widest <= chunk_limit) {
-    if (total(send_counts, n) > widest || total(receive_counts, n) > widest) return MPI_ERR_COUNT;
-    int *narrow = integers(n);
-    if (narrow == NULL) return CMPI_ERROR_MEMORY;
-    lay_out(send_counts, n, narrow, narrow + n);
-    lay_out(receive_counts, n, narrow + 2 * n, narrow + 3 * n);
-    return MPI_Alltoallv(send, narrow, narrow + n, MPI_BYTE, receive, narrow + 2 * n, narrow + 3 * n, MPI_BYTE, raw);
-  }
-  for (int step = 0; step < n; step++) {
-    const int to = (rank + step) % n, from = (rank - step + n) % n;
-    CHECKED(exchange(raw, (const char *)send + offset_of(send_counts, to), send_counts[to], to,
-                     (char *)receive + offset_of(receive_counts, from), receive_counts[from], from));
   }
   return MPI_SUCCESS;
 }

@@ -21,18 +21,39 @@ public enum CommittedDirectories {
     try Directories.synchronize(Directories.parent(of: target))
   }
 
-  /// Removes a committed directory: first from view, then from the disk.
+  /// Removes a committed directory: first from view, then from the disk. After an error it is either whole under its
+  /// name or trash under another (`removeTrash`).
   public static func remove(_ path: String) throws(CheckpointError) {
     let path = Directories.trimmed(path)
     let trash = path + ".trash-" + String(UInt64.random(in: .min ... .max), radix: 16)
     try Directories.rename(path, to: trash)
+    // Nothing may go before the new name is on the disk: after a loss of power the old one would name half a directory.
     try Directories.synchronize(Directories.parent(of: path))
     FaultPoint.duringPrune.reached()
+    try clear(trash)
+  }
+
+  /// Removes from the disk what `remove` only got out of view: names in `parent` that begin with `prefix`. Temporaries
+  /// stay, which may be of a save that is going on. Returns why what is still there is.
+  package static func removeTrash(in parent: String, prefix: String) -> [CheckpointError] {
+    guard let names = try? Directories.entries(of: parent) else { return [] }
+    var complaints: [CheckpointError] = []
+    for name in names where name.hasPrefix(prefix) && name.contains(".trash-") {
+      do throws(CheckpointError) {
+        try clear(Directories.join(parent, name))
+      } catch {
+        complaints.append(error)
+      }
+    }
+    return complaints
+  }
+
+  private static func clear(_ trash: String) throws(CheckpointError) {
     Directories.removeTree(trash)
     guard Directories.kind(of: trash) == .absent else {
       throw CheckpointError(
         "remove", path: trash, expected: "an empty place", found: "files that cannot be removed",
-        hint: "Check the permissions and remove it by hand")
+        hint: "Check the permissions; it is tried again, or remove it by hand")
     }
   }
 

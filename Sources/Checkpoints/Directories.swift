@@ -1,7 +1,7 @@
 import Glibc
 
 /// The few directory operations a commit needs. Paths are passed as they are; nothing expands `~`.
-enum Directories {
+package enum Directories {
   /// The directory that holds `path`.
   static func parent(of path: String) -> String {
     var trimmed = path[...]
@@ -45,7 +45,7 @@ enum Directories {
   }
 
   /// Creates `path` and what is missing above it.
-  static func createWithParents(_ path: String) throws(CheckpointError) {
+  package static func createWithParents(_ path: String) throws(CheckpointError) {
     if kind(of: path) == .directory { return }
     let above = parent(of: path)
     if above != path { try createWithParents(above) }

@@ -40,29 +40,12 @@ extension Communicator {
     as kind: Traffic = .control
   ) throws(CommunicationError) {
     let stride = Int64(MemoryLayout<Element>.stride)
-    let total = scale(counts, by: stride, into: &sendBytes)
+    let total = scale(counts, by: stride, into: &byteCounts)
     precondition(Int(counts[rank]) <= own.count && total <= all.count,
       "all-gather of \(counts[rank]) of \(own.count) elements into \(all.count) elements, \(total) arrive")
     unsafe try allGather(
       kind, own: own.unsafeAddress(), into: all.unsafeMutableAddress(),
-      counts: sendBytes.unsafeAddress())
-  }
-
-  /// Segment r of `send` (`sendCounts[r]` elements) to rank r, segment r of `receive` from rank r.
-  public func allToAll<Element>(
-    _ send: borrowing HostBuffer<Element>, counts sendCounts: borrowing HostBuffer<Int64>,
-    into receive: inout HostBuffer<Element>, counts receiveCounts: borrowing HostBuffer<Int64>,
-    as kind: Traffic = .control
-  ) throws(CommunicationError) {
-    let stride = Int64(MemoryLayout<Element>.stride)
-    let sent = scale(sendCounts, by: stride, into: &sendBytes)
-    let received = scale(receiveCounts, by: stride, into: &receiveBytes)
-    precondition(sent <= send.count && received <= receive.count,
-      "all-to-all of \(sent) elements from \(send.count), \(received) into \(receive.count)")
-    let widest = try maximum(Int64(max(sent, received)) * stride)
-    unsafe try allToAll(
-      kind, send: send.unsafeAddress(), sendCounts: sendBytes.unsafeAddress(),
-      receive: receive.unsafeMutableAddress(), receiveCounts: receiveBytes.unsafeAddress(), widest: Int(widest))
+      counts: byteCounts.unsafeAddress())
   }
 
   /// Element counts to byte counts; returns the sum of the former.

@@ -31,8 +31,7 @@ public final class Communicator {
   var digests: HostBuffer<UInt64>
   var digestCounts: HostBuffer<Int64>
   var integer: HostBuffer<Int64>
-  var sendBytes: HostBuffer<Int64>
-  var receiveBytes: HostBuffer<Int64>
+  var byteCounts: HostBuffer<Int64>
   /// Node of every rank, once it is known.
   var nodes: [Int]
   private let book: StatisticsBook
@@ -49,8 +48,7 @@ public final class Communicator {
     digests = HostBuffer(count: transport.size * ContentDigest.wordCount, in: arena)
     digestCounts = HostBuffer(count: transport.size, in: arena)
     integer = HostBuffer(count: 1, in: arena)
-    sendBytes = HostBuffer(count: transport.size, in: arena)
-    receiveBytes = HostBuffer(count: transport.size, in: arena)
+    byteCounts = HostBuffer(count: transport.size, in: arena)
     for rank in 0..<transport.size { digestCounts[rank] = Int64(ContentDigest.wordCount * 8) }
   }
 
@@ -127,25 +125,6 @@ public final class Communicator {
     let count = unsafe Int(counts[rank])
     defer { record(kind, bytes: count * (size - 1), betweenNodes: count * remoteCount, since: start) }
     unsafe try transport.allGather(kind, own: own, all: all, counts: counts)
-  }
-
-  /// Segment r of `send` goes to rank r; segment r of `receive` comes from rank r. Counts are bytes.
-  ///
-  /// - Parameter widest: a bound, the same on every rank, on the bytes any one rank sends or receives in all. It decides
-  ///   alike everywhere whether the transfer is cut into chunks.
-  package func allToAll(
-    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
-    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
-  ) throws(CommunicationError) {
-    let start = cmpi_wtime()
-    var sent = 0, between = 0
-    for other in 0..<size where other != rank {
-      unsafe sent += Int(sendCounts[other])
-      if isOnOtherNode(other) { unsafe between += Int(sendCounts[other]) }
-    }
-    defer { record(kind, bytes: sent, betweenNodes: between, since: start) }
-    unsafe try transport.allToAll(
-      kind, send: send, sendCounts: sendCounts, receive: receive, receiveCounts: receiveCounts, widest: widest)
   }
 
   func reduce(

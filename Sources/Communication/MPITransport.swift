@@ -59,13 +59,6 @@ final class MPITransport: Transport {
     unsafe try check(cmpi_allgatherv(on(kind), own, all, counts), "MPI_Allgatherv")
   }
 
-  func allToAll(
-    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
-    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
-  ) throws(CommunicationError) {
-    unsafe try check(cmpi_alltoallv(on(kind), send, sendCounts, receive, receiveCounts, Int64(widest)), "MPI_Alltoallv")
-  }
-
   func reduce(
     _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction
   ) throws(CommunicationError) {

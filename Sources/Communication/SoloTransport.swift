@@ -19,13 +19,6 @@ final class SoloTransport: Transport {
     if let own = unsafe own { unsafe all.copyMemory(from: own, byteCount: Int(counts[0])) }
   }
 
-  func allToAll(
-    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
-    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
-  ) throws(CommunicationError) {
-    unsafe receive.copyMemory(from: send, byteCount: Int(sendCounts[0]))
-  }
-
   func reduce(
     _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction
   ) throws(CommunicationError) {}

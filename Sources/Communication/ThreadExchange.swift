@@ -1,9 +1,3 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// Exchanges between threads: a sender lays copies of its segments on a board, a receiver takes its own when all are there.
 @safe final class ThreadExchange: Exchange {
   private let rank: Int
@@ -56,7 +50,7 @@
 }
 
 /// Where the threads of one job leave bytes for one another.
-@safe final class ExchangeBoard: @unchecked Sendable {
+final class ExchangeBoard: @unchecked Sendable {
   struct Key: Hashable {
     let kind: Traffic
     let tag: Int
@@ -70,55 +64,44 @@
   }
 
   let ranks: Int
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let moved = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private let monitor = Monitor()
+  // Guarded by `monitor`.
   private var exchanges: [Key: Exchange] = [:]
   private var broken = false
 
-  init(ranks: Int) {
-    self.ranks = ranks
-    unsafe pthread_mutex_init(mutex, nil)
-    unsafe pthread_cond_init(moved, nil)
-  }
-
-  deinit {
-    unsafe pthread_cond_destroy(moved)
-    unsafe pthread_mutex_destroy(mutex)
-    unsafe moved.deallocate()
-    unsafe mutex.deallocate()
-  }
+  init(ranks: Int) { self.ranks = ranks }
 
   func lay(_ segments: [[UInt8]], of rank: Int, at key: Key) {
-    unsafe pthread_mutex_lock(mutex)
-    var exchange = exchanges[key] ?? Exchange(segments: Array(repeating: [], count: ranks))
-    exchange.segments[rank] = segments
-    exchange.senders += 1
-    exchanges[key] = exchange
-    unsafe pthread_cond_broadcast(moved)
-    unsafe pthread_mutex_unlock(mutex)
+    monitor.locked {
+      var exchange = exchanges[key] ?? Exchange(segments: Array(repeating: [], count: ranks))
+      exchange.segments[rank] = segments
+      exchange.senders += 1
+      exchanges[key] = exchange
+      monitor.wakeAll()
+    }
   }
 
   /// What every rank sent to `rank`; nil while one is missing and the caller does not wait.
   func take(rank: Int, at key: Key, waiting: Bool) throws(CommunicationError) -> [[UInt8]]? {
-    unsafe pthread_mutex_lock(mutex)
-    defer { unsafe pthread_mutex_unlock(mutex) }
-    while !broken, exchanges[key]?.senders != ranks {
-      if !waiting { return nil }
-      unsafe pthread_cond_wait(moved, mutex)
+    try monitor.locked { () throws(CommunicationError) in
+      while !broken, exchanges[key]?.senders != ranks {
+        if !waiting { return nil }
+        monitor.wait()
+      }
+      guard !broken, var exchange = exchanges[key] else {
+        throw CommunicationError(call: "exchange", rank: rank, size: ranks, found: Meeting.peerGone)
+      }
+      let own = exchange.segments.map { $0[rank] }
+      exchange.receivers += 1
+      exchanges[key] = exchange.receivers == ranks ? nil : exchange
+      return own
     }
-    guard !broken, var exchange = exchanges[key] else {
-      throw CommunicationError(call: "exchange", rank: rank, size: ranks, found: Meeting.peerGone)
-    }
-    let own = exchange.segments.map { $0[rank] }
-    exchange.receivers += 1
-    exchanges[key] = exchange.receivers == ranks ? nil : exchange
-    return own
   }
 
   func giveUp() {
-    unsafe pthread_mutex_lock(mutex)
-    broken = true
-    unsafe pthread_cond_broadcast(moved)
-    unsafe pthread_mutex_unlock(mutex)
+    monitor.locked {
+      broken = true
+      monitor.wakeAll()
+    }
   }
 }

@@ -20,9 +20,9 @@ final class ThreadTransport: Transport {
   func barrier() throws(CommunicationError) { try meet("barrier") }
 
   func broadcast(_ kind: Traffic, _ bytes: UnsafeMutableRawPointer, count: Int, root: Int) throws(CommunicationError) {
-    unsafe meeting.published[rank] = Meeting.Segment(bytes: bytes, counts: nil)
+    unsafe meeting.published[rank] = UnsafeRawPointer(bytes)
     try meet("broadcast")
-    if rank != root { unsafe bytes.copyMemory(from: meeting.published[root].bytes!, byteCount: count) }
+    if rank != root { unsafe bytes.copyMemory(from: meeting.published[root]!, byteCount: count) }
     try meet("broadcast")
   }
 
@@ -30,41 +30,24 @@ final class ThreadTransport: Transport {
     _ kind: Traffic, own: UnsafeRawPointer?, all: UnsafeMutableRawPointer, counts: UnsafePointer<Int64>
   ) throws(CommunicationError) {
     let place = unsafe all + offset(of: rank, counts)
-    unsafe meeting.published[rank] = Meeting.Segment(bytes: own ?? UnsafeRawPointer(place), counts: nil)
+    unsafe meeting.published[rank] = own ?? UnsafeRawPointer(place)
     try meet("allGather")
     for other in 0..<size where unsafe other != rank || own != nil {
       unsafe (all + offset(of: other, counts))
-        .copyMemory(from: meeting.published[other].bytes!, byteCount: Int(counts[other]))
+        .copyMemory(from: meeting.published[other]!, byteCount: Int(counts[other]))
     }
     try meet("allGather")
-  }
-
-  func allToAll(
-    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
-    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
-  ) throws(CommunicationError) {
-    unsafe meeting.published[rank] = Meeting.Segment(bytes: send, counts: sendCounts)
-    try meet("allToAll")
-    for other in 0..<size {
-      let segment = unsafe meeting.published[other]
-      let count = unsafe Int(segment.counts![rank])
-      unsafe precondition(count == Int(receiveCounts[other]),
-        "rank \(rank) expects \(receiveCounts[other]) bytes of rank \(other), which sends \(count)")
-      unsafe (receive + offset(of: other, receiveCounts))
-        .copyMemory(from: segment.bytes! + offset(of: rank, segment.counts!), byteCount: count)
-    }
-    try meet("allToAll")
   }
 
   func reduce(
     _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction
   ) throws(CommunicationError) {
-    unsafe meeting.published[rank] = Meeting.Segment(bytes: values, counts: nil)
+    unsafe meeting.published[rank] = UnsafeRawPointer(values)
     try meet("reduce")
     let result = (0..<count).map { index in
-      var combined: UInt64 = unsafe meeting.published[0].bytes!.load(fromByteOffset: 8 * index, as: UInt64.self)
+      var combined: UInt64 = unsafe meeting.published[0]!.load(fromByteOffset: 8 * index, as: UInt64.self)
       for other in 1..<size {
-        let next = unsafe meeting.published[other].bytes!.load(fromByteOffset: 8 * index, as: UInt64.self)
+        let next = unsafe meeting.published[other]!.load(fromByteOffset: 8 * index, as: UInt64.self)
         combined = Self.combine(combined, next, by: reduction)
       }
       return combined
@@ -77,12 +60,12 @@ final class ThreadTransport: Transport {
     _ kind: Traffic, own: UnsafeRawPointer, count: Int, all: UnsafeMutableRawPointer,
     counts: UnsafePointer<Int64>, root: Int
   ) throws(CommunicationError) {
-    unsafe meeting.published[rank] = Meeting.Segment(bytes: own, counts: nil)
+    unsafe meeting.published[rank] = own
     try meet("gather")
     if rank == root {
       for other in 0..<size {
         unsafe (all + offset(of: other, counts))
-          .copyMemory(from: meeting.published[other].bytes!, byteCount: Int(counts[other]))
+          .copyMemory(from: meeting.published[other]!, byteCount: Int(counts[other]))
       }
     }
     try meet("gather")
@@ -134,13 +117,8 @@ final class ThreadTransport: Transport {
 /// Where the threads of one simulated job wait for one another.
 ///
 /// Sendable by protocol of use: a rank writes its own slot before it waits, others read it between that wait and the
-/// next; the mutex inside `wait` orders the two.
+/// next; the lock inside `wait` orders the two.
 @safe final class Meeting: @unchecked Sendable {
-  @unsafe struct Segment {
-    var bytes: UnsafeRawPointer?
-    var counts: UnsafePointer<Int64>?
-  }
-
   static let peerGone = "another rank gave up"
 
   let size: Int
@@ -148,12 +126,12 @@ final class ThreadTransport: Transport {
   var colors: [(color: Int, key: Int)]
   /// Exchanges in flight.
   let board: ExchangeBoard
-  /// Guarded by `mutex`: the last split's parts by color, and all there ever were.
+  /// Where every rank's bytes of the collective in progress are.
+  let published: UnsafeMutablePointer<UnsafeRawPointer?>
+  private let monitor = Monitor()
+  // Guarded by `monitor`. The last split's parts by color, and all there ever were:
   private var parts: [Int: Meeting] = [:]
   private var everyPart: [Meeting] = []
-  let published: UnsafeMutablePointer<Segment>
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let moved = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private var waiting = 0
   private var generation = 0
   private var broken = false
@@ -163,56 +141,44 @@ final class ThreadTransport: Transport {
     colors = Array(repeating: (0, 0), count: size)
     board = ExchangeBoard(ranks: size)
     unsafe published = .allocate(capacity: size)
-    unsafe published.initialize(repeating: Segment(), count: size)
-    unsafe pthread_mutex_init(mutex, nil)
-    unsafe pthread_cond_init(moved, nil)
+    unsafe published.initialize(repeating: nil, count: size)
   }
 
-  deinit {
-    unsafe pthread_cond_destroy(moved)
-    unsafe pthread_mutex_destroy(mutex)
-    unsafe moved.deallocate()
-    unsafe mutex.deallocate()
-    unsafe published.deallocate()
-  }
+  deinit { unsafe published.deallocate() }
 
   /// Returns true once all threads have called it; false as soon as one has given up.
   func wait() -> Bool {
-    unsafe pthread_mutex_lock(mutex)
-    defer { unsafe pthread_mutex_unlock(mutex) }
-    let mine = generation
-    waiting += 1
-    if waiting == size {
-      waiting = 0
-      generation += 1
-      unsafe pthread_cond_broadcast(moved)
+    monitor.locked {
+      let mine = generation
+      waiting += 1
+      if waiting == size {
+        waiting = 0
+        generation += 1
+        monitor.wakeAll()
+      }
+      while generation == mine && !broken { monitor.wait() }
+      return generation != mine
     }
-    while generation == mine && !broken { unsafe pthread_cond_wait(moved, mutex) }
-    return generation != mine
   }
 
   func giveUp() {
-    unsafe pthread_mutex_lock(mutex)
-    broken = true
-    let parts = everyPart
-    unsafe pthread_cond_broadcast(moved)
-    unsafe pthread_mutex_unlock(mutex)
+    let parts = monitor.locked {
+      broken = true
+      monitor.wakeAll()
+      return everyPart
+    }
     board.giveUp()
     for part in parts { part.giveUp() }
   }
 
   func addPart(_ color: Int, _ part: Meeting) {
-    unsafe pthread_mutex_lock(mutex)
-    parts[color] = part
-    everyPart.append(part)
-    unsafe pthread_mutex_unlock(mutex)
+    monitor.locked {
+      parts[color] = part
+      everyPart.append(part)
+    }
   }
 
-  func part(_ color: Int) -> Meeting {
-    unsafe pthread_mutex_lock(mutex)
-    defer { unsafe pthread_mutex_unlock(mutex) }
-    return parts[color]!
-  }
+  func part(_ color: Int) -> Meeting { monitor.locked { parts[color]! } }
 }
 
 extension Communicator {

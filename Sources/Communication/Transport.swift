@@ -22,12 +22,6 @@ protocol Transport: AnyObject {
     _ kind: Traffic, own: UnsafeRawPointer?, all: UnsafeMutableRawPointer, counts: UnsafePointer<Int64>
   ) throws(CommunicationError)
 
-  /// `widest`: a bound, the same on every rank, on the bytes any rank sends or receives in all.
-  func allToAll(
-    _ kind: Traffic, send: UnsafeRawPointer, sendCounts: UnsafePointer<Int64>,
-    receive: UnsafeMutableRawPointer, receiveCounts: UnsafePointer<Int64>, widest: Int
-  ) throws(CommunicationError)
-
   /// In place, over `count` elements of 8 bytes.
   func reduce(
     _ kind: Traffic, _ values: UnsafeMutableRawPointer, count: Int, by reduction: Reduction

@@ -14,16 +14,13 @@
   /// Started at first use; calls `Communicator.world()` there.
   public static let shared = WorldThread()
 
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  /// Guarded by `mutex`: jobs waiting, oldest first, and the number of jobs taken up and done so far.
+  private let monitor = Monitor()
+  /// Guarded by `monitor`: jobs waiting, oldest first, and the number of jobs taken up and done so far.
   private var jobs: [(Result<Communicator, any Error>) -> Void] = []
   private var submitted = 0
   private var done = 0
 
   private init() {
-    unsafe pthread_mutex_init(mutex, nil)
-    unsafe pthread_cond_init(changed, nil)
     var thread = pthread_t()
     let code = unsafe pthread_create(
       &thread, nil,
@@ -36,28 +33,28 @@
   /// Runs `body` with the world communicator on its thread and returns what it returns; blocks until then.
   public func run<Value: Sendable>(_ body: @escaping @Sendable (Communicator) throws -> Value) throws -> Value {
     let outcome = Outcome<Value>()
-    unsafe pthread_mutex_lock(mutex)
-    jobs.append { world in outcome.result = Result { try body(world.get()) } }
-    submitted += 1
-    let ticket = submitted
-    unsafe pthread_cond_broadcast(changed)
-    while done < ticket { unsafe pthread_cond_wait(changed, mutex) }
-    unsafe pthread_mutex_unlock(mutex)
+    monitor.locked {
+      jobs.append { world in outcome.result = Result { try body(world.get()) } }
+      submitted += 1
+      let ticket = submitted
+      monitor.wakeAll()
+      while done < ticket { monitor.wait() }
+    }
     return try outcome.result!.get()
   }
 
   private func serve() -> Never {
     let world = Result { () throws -> Communicator in try Communicator.world() }
     while true {
-      unsafe pthread_mutex_lock(mutex)
-      while jobs.isEmpty { unsafe pthread_cond_wait(changed, mutex) }
-      let job = jobs.removeFirst()
-      unsafe pthread_mutex_unlock(mutex)
+      let job = monitor.locked {
+        while jobs.isEmpty { monitor.wait() }
+        return jobs.removeFirst()
+      }
       job(world)
-      unsafe pthread_mutex_lock(mutex)
-      done += 1
-      unsafe pthread_cond_broadcast(changed)
-      unsafe pthread_mutex_unlock(mutex)
+      monitor.locked {
+        done += 1
+        monitor.wakeAll()
+      }
     }
   }
 }

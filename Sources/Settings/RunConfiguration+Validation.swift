@@ -218,6 +218,8 @@ extension RunConfiguration {
     }
     report.require("checkpoint.every", checkpoint.every, "0 or more") { $0 >= 0 }
     report.require("checkpoint.keep", checkpoint.keep, "1 or more") { $0 >= 1 }
+    report.require("checkpoint.keep_every", checkpoint.keepEvery, "0 or more") { $0 >= 0 }
+    report.require("checkpoint.threads", checkpoint.threads, "from 1 to 256") { $0 >= 1 && $0 <= 256 }
     report.require("logging.every", logging.every, "1 or more") { $0 >= 1 }
     report.require("logging.validate_every", logging.validateEvery, "0 or more") { $0 >= 0 }
     if logging.validateEvery > 0, data.validation.isEmpty {

@@ -113,6 +113,7 @@ extension KeyDocumentation {
     "seqlen": "data.context", "seq_len": "data.context", "sequence_length": "data.context", "max_length": "data.context",
     "dataset": "data.train", "ignore": "quantization.exclude", "scheme": "quantization.formats",
     "lambda": "quantization.weights", "lambdas": "quantization.weights",
+    "save_total_limit": "checkpoint.keep", "keep_period": "checkpoint.keep_every", "async": "checkpoint.background",
     "save_every": "checkpoint.every", "save_steps": "checkpoint.every", "interval": "checkpoint.every",
     "eval_every": "logging.validate_every",
   ]

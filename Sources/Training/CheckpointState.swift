@@ -34,7 +34,8 @@ struct CheckpointState {
         found: "not all of them", hint: "Use another checkpoint")
     }
     (self.step, self.ranks, self.nodes, self.position) = (step, ranks, nodes, position)
-    identity = RunIdentity(settings: settings, text: text, arithmetic: arithmetic)
+    identity = RunIdentity(
+      settings: settings, text: text, model: metadata["model"]?.string ?? "", arithmetic: arithmetic)
   }
 
   var metadata: JSONObject {
@@ -43,6 +44,7 @@ struct CheckpointState {
     object["ranks"] = .integer(ranks)
     object["nodes"] = .string(nodes)
     object["text"] = .string(identity.text)
+    object["model"] = .string(identity.model)
     object["arithmetic"] = .string(identity.arithmetic)
     object["settings"] = .string(identity.settings)
     object["position"] = position

@@ -1,4 +1,4 @@
-import Checkpoints
+package import Checkpoints
 import Transformer
 
 #if canImport(Glibc)
@@ -13,24 +13,28 @@ import Transformer
 ///   metrics.jsonl          one object a step           checkpoints/step-000500/ …   latest -> the newest
 ///   anchor/                what the run is for
 ///   stalled-rank-003.txt   why a watchdog ended the last attempt
+///   lock                   who writes here now (`RunLock`)
 ///
 /// Only the root touches it.
-struct RunDirectory {
-  let path: String
+package struct RunDirectory {
+  package let path: String
+
+  package init(path: String) { self.path = path }
 
   var configuration: String { path + "/config.resolved.yaml" }
   var environment: String { path + "/environment.json" }
-  var metrics: String { path + "/metrics.jsonl" }
-  var checkpoints: String { path + "/checkpoints" }
+  package var metrics: String { path + "/metrics.jsonl" }
+  package var checkpoints: String { path + "/checkpoints" }
   var anchor: String { path + "/anchor" }
   private var latest: String { path + "/latest" }
 
   // MARK: Beginning
 
-  /// Refuses a folder that holds anything.
-  func requireVacant() throws(RunDirectoryError) {
-    // A rank that stalled before anything was written left no run.
-    let held = FileBytes.names(in: path).filter { !$0.hasPrefix(Watchdog.Subject.markerPrefix) }
+  /// Refuses a folder that holds anything but a lock and the markers of ranks that stalled before anything was written.
+  package func requireVacant() throws(RunDirectoryError) {
+    let held = FileBytes.names(in: path).filter {
+      $0 != RunLock.fileName && !$0.hasPrefix(Watchdog.Subject.markerPrefix)
+    }
     guard let first = held.first else { return }
     throw RunDirectoryError(
       path: path,
@@ -39,7 +43,7 @@ struct RunDirectory {
   }
 
   /// Refuses a folder that is neither vacant nor that of a run that was stopped before its first checkpoint.
-  func requireNothingToLose() throws(RunDirectoryError) {
+  package func requireNothingToLose() throws(RunDirectoryError) {
     guard FileBytes.exists(configuration) else { return try requireVacant() }
     let kept =
       FileBytes.names(in: checkpoints).map { "checkpoints/" + $0 } + (FileBytes.exists(anchor) ? ["anchor"] : [])
@@ -50,7 +54,7 @@ struct RunDirectory {
   }
 
   /// Removes what a killed process of this run left half written, and the markers of ranks that stalled.
-  func removeLeftovers() throws(CheckpointError) {
+  package func removeLeftovers() throws(CheckpointError) {
     for name in FileBytes.names(in: path) where name.hasPrefix(Watchdog.Subject.markerPrefix) {
       unsafe _ = unlink(path + "/" + name)
     }
@@ -89,10 +93,28 @@ struct RunDirectory {
     }
   }
 
-  func prune(keeping count: Int, keepEvery: Int, upTo step: Int) -> [String] {
+  /// Keeps the newest `count` checkpoints up to `step`, every one whose step is a multiple of `keepEvery` (0: none is),
+  /// and those of later steps, which a resumed run will replace.
+  ///
+  /// What cannot be deleted is no reason to stop: the others go all the same, and the next call and the next start try
+  /// again. A checkpoint that is still listed is whole.
+  ///
+  /// - Returns: a complaint for each that is still there, or still takes room.
+  @discardableResult
+  package func prune(keeping count: Int, keepEvery: Int = 0, upTo step: Int) -> [String] {
+    precondition(count >= 1 && keepEvery >= 0, "keeping \(count) checkpoints and each of \(keepEvery) steps")
     let old = TrainingCheckpoint.all(in: checkpoints).filter { $0.step <= step }.dropFirst(count)
-    for checkpoint in old { try? CommittedDirectories.remove(checkpoint.path) }
-    return []
+      .filter { keepEvery == 0 || !$0.step.isMultiple(of: keepEvery) }
+    // Those that earlier calls left.
+    var complaints = CommittedDirectories.removeTrash(in: checkpoints, prefix: "step-")
+    for checkpoint in old {
+      do throws(CheckpointError) {
+        try CommittedDirectories.remove(checkpoint.path)
+      } catch {
+        complaints.append(error)
+      }
+    }
+    return complaints.map(\.description)
   }
 
   // MARK: Metrics
@@ -108,7 +130,7 @@ struct RunDirectory {
   }
 }
 
-struct RunDirectoryError: Error, CustomStringConvertible {
+package struct RunDirectoryError: Error, CustomStringConvertible {
   let path: String, problem: String, hint: String
 
   init(path: String, problem: String, hint: String) {
@@ -127,5 +149,12 @@ struct RunDirectoryError: Error, CustomStringConvertible {
     self.init(path: path, problem: "cannot \(operation): \(reason) (errno \(code))", hint: hint)
   }
 
-  var description: String { "\(path): \(problem). \(hint)" }
+  /// What kept the directory from being made.
+  init(path: String, _ error: CheckpointError) {
+    self.init(
+      path: error.path ?? path, problem: "cannot \(error.operation): \(error.found ?? "no reason given")",
+      hint: (error.hint ?? "Check the path") + ".")
+  }
+
+  package var description: String { "\(path): \(problem). \(hint)" }
 }

@@ -20,7 +20,8 @@ enum RunEnvironment {
     return String(decoding: value.serialized(order: .given, indent: 2), as: UTF8.self) + "\n"
   }
 
-  private static var host: String {
+  /// The name of this machine.
+  static var host: String {
     var name = utsname()
     guard unsafe uname(&name) == 0 else { return "unknown" }
     return unsafe withUnsafeBytes(of: &name.nodename) { bytes in

@@ -1,22 +1,41 @@
 import Kernels
 
 /// What the numbers of a run are a function of. A checkpoint continues the run it is of and no other.
-struct RunIdentity: Sendable {
+package struct RunIdentity: Sendable {
   /// Every key as used: `RunConfiguration.resolvedYAML()`.
   let settings: String
   /// What tells the training text from another: `TokenStream.identity`.
   let text: String
+  /// What tells the tokenizer and the teacher from others: `ModelOrigin.identity`. Empty where nobody wrote it down.
+  let model: String
   /// Kernels that may round differently in the last bit.
   let arithmetic: String
+
+  package init(settings: String, text: String, model: String = "", arithmetic: String) {
+    (self.settings, self.text, self.model, self.arithmetic) = (settings, text, model, arithmetic)
+  }
 
   static var arithmetic: String { "kernels \(KernelTable.current.name), OpenBLAS \(BLAS.coreName)" }
 
   /// Where the run of `other` differs from this one in what decides its numbers; nil if it is the same run.
-  func difference(from other: RunIdentity) -> String? {
+  package func difference(from other: RunIdentity) -> String? {
     let keys = ResolvedSettings.differences(settings, other.settings).filter { !ResolvedSettings.isFree($0.key) }
     if !keys.isEmpty { return ResolvedSettings.words(keys, "now", "in the checkpoint") }
     if text != other.text { return "the training text is now \(text), in the checkpoint \(other.text)" }
+    let before = other.modelParts
+    for (name, hash) in modelParts {
+      // A part that one of them lacks is of a checkpoint that did not record it: whether there is a teacher, settings say.
+      guard let old = before.first(where: { $0.name == name })?.hash, old != hash else { continue }
+      return "\(name == "teacher" ? "the teacher (model.path)" : name) is now \(hash), in the checkpoint \(old)"
+    }
     return nil
+  }
+
+  private var modelParts: [(name: String, hash: String)] {
+    model.split(separator: ";").compactMap { part in
+      let words = part.split(separator: " ")
+      return words.count == 2 ? (String(words[0]), String(words[1])) : nil
+    }
   }
 }
 

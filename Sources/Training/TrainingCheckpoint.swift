@@ -72,9 +72,10 @@ public struct TrainingCheckpoint: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - share: the part that this rank checks, of as many as there are ranks.
+  ///   - threads: that read and check.
   public func verify(share: Int = 0, of shares: Int = 1, threads: Int = 1) throws {
     let (container, _) = try opened()
-    guard let problem = try container.verify().first else { return }
+    guard let problem = try container.verify(share: share, of: shares, threads: threads).first else { return }
     throw CheckpointError(
       "resume", path: problem.file.map { path + "/" + $0 } ?? path, tensor: problem.tensor,
       expected: "what was written", found: problem.description,

@@ -10,3 +10,14 @@ public enum TrainingError: Error, Sendable, CustomStringConvertible {
     }
   }
 }
+
+/// No checkpoint of a run is as it was written: nothing that a restart could change.
+public struct NoUsableCheckpoint: Error, Sendable, CustomStringConvertible {
+  let path: String, count: Int
+  /// Why the newest was refused.
+  let reason: String
+
+  public var description: String {
+    "\(path): none of \(count) checkpoints can be used: \(reason). Restore one from a copy, or start anew in another folder."
+  }
+}

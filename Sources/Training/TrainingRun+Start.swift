@@ -11,6 +11,7 @@ extension TrainingRun {
   func start(_ resume: Resume) throws -> Int? {
     switch resume {
     case .no:
+      try lockDirectory { try directory.requireVacant() }
       try startAnew { try directory.requireVacant() }
       return nil
     case .newest:
@@ -18,6 +19,19 @@ extension TrainingRun {
     case .from(let path):
       return try resumeFrom(path)
     }
+  }
+
+  /// Keeps other jobs out of the directory until this run ends, on the root. What is refused makes no folder and leaves no
+  /// file in one of others: `check` comes first, and whoever decides by what the folder holds looks again afterwards.
+  private func lockDirectory(_ check: () throws -> Void) throws {
+    var warning: String?
+    try communicator.onRoot {
+      try check()
+      // A job that a launcher has just killed may need a moment to die.
+      let lock = try RunLock(directory: directory.path, patience: 2)
+      (self.lock, warning) = (lock, lock.warning)
+    }
+    if let warning { report("warning: " + warning) }
   }
 
   private func startAnew(_ check: () throws -> Void) throws {
@@ -40,6 +54,9 @@ extension TrainingRun {
 
   /// A damaged checkpoint is passed over for an older one and set aside; one of a changed configuration is an error.
   private func resumeFromNewest() throws -> Int? {
+    try lockDirectory {
+      if TrainingCheckpoint.all(in: directory.checkpoints).isEmpty { try directory.requireNothingToLose() }
+    }
     let names = try communicator.fromRoot {
       try directory.removeLeftovers()
       return TrainingCheckpoint.all(in: directory.checkpoints).map(\.path).joined(separator: "\0")
@@ -66,9 +83,8 @@ extension TrainingRun {
       report("resumed at step \(candidate.step) from \(candidate.path)")
       return candidate.step
     }
-    let error = RunDirectoryError(
-      path: directory.checkpoints, problem: "none of \(candidates.count) checkpoints can be used: \(refused[0].reason)",
-      hint: "Restore one from a copy, or start anew in another folder.")
+    let error = NoUsableCheckpoint(
+      path: directory.checkpoints, count: candidates.count, reason: "\(refused[0].reason)")
     throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
   }
 
@@ -88,6 +104,7 @@ extension TrainingRun {
       return checkpoint.path
     }
     guard let checkpoint = TrainingCheckpoint(path: found) else { preconditionFailure("\(found) was a checkpoint") }
+    try lockDirectory {}
     try verify(checkpoint)
     try restore(checkpoint)
     let isOwn = try communicator.agree(on: communicator.isRoot && directory.owns(checkpoint))

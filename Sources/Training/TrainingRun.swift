@@ -37,7 +37,8 @@ public final class TrainingRun {
   let identity: RunIdentity
   let report: (String) -> Void
   private let validation: Validation?
-  /// Of the root.
+  /// Of the root: that it alone writes the directory, and what it writes there a line at a time.
+  var lock: RunLock?
   var metrics: MetricsLog?
   /// Step that the directory has a checkpoint of.
   var lastSaved: Int?
@@ -78,7 +79,10 @@ public final class TrainingRun {
       return (trainer, try input.validation.map { try Validation(tokens: $0, of: trainer) })
     }
     origin = input.origin
-    identity = RunIdentity(settings: resolved, text: input.tokens.identity, arithmetic: RunIdentity.arithmetic)
+    identity = RunIdentity(
+      settings: resolved, text: input.tokens.identity,
+      model: try communicator.fromRoot { try input.origin.identity(distills: settings.distillation.isOn) },
+      arithmetic: RunIdentity.arithmetic)
     self.trainer = trainer
     self.validation = validation
     copy = settings.checkpoint.background ? StateCopy(of: trainer.savedState(), in: trainer.memory.checkpoint) : nil
@@ -99,7 +103,8 @@ public final class TrainingRun {
     watch()
     defer { trainer.watchdog = nil }
     lastSaved = try start(resume)
-    metrics = try communicator.onEveryRank { communicator.isRoot ? try MetricsLog(directory.metrics) : nil }
+    defer { lock = nil }
+    metrics = try communicator.onEveryRank { communicator.isRoot ? try openMetrics() : nil }
     defer { inFlight?.save.abandon() }
     do {
       while trainer.stepsDone < settings.training.steps {
@@ -116,6 +121,7 @@ public final class TrainingRun {
         if try communicator.agree(on: StopSignals.raised != nil) {
           try settle(waiting: true, .last)
           if lastSaved != record.step { try save(.last) }
+          try communicator.onRoot { try metrics?.flush() }
           report("stopped by \(StopSignals.raised ?? "a signal") after step \(record.step); --resume auto continues")
           return finish(.stopped(step: record.step))
         }
@@ -127,7 +133,14 @@ public final class TrainingRun {
     try settle(waiting: true, .last)
     if lastSaved != trainer.stepsDone { try save(.last) }
     try writeAnchor()
+    try communicator.onRoot { try metrics?.flush() }
     return finish(.finished)
+  }
+
+  private func openMetrics() throws -> MetricsLog {
+    try MetricsLog(directory.metrics, tolerant: settings.checkpoint.onFailure == .continue) { [report] line in
+      report("warning: " + line)
+    }
   }
 
   /// Begins to look out for ranks that stand still.

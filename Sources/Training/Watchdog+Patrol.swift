@@ -1,3 +1,5 @@
+import Checkpoints
+import Communication
 import Synchronization
 
 #if canImport(Glibc)
@@ -7,7 +9,7 @@ import Synchronization
 #endif
 
 /// The thread of a watchdog. It does not own the watchdog, whose end ends it.
-@safe final class Patrol: @unchecked Sendable {
+final class Patrol: @unchecked Sendable {
   let progress = Atomic<UInt64>(ProgressWord(step: 0, phase: .starting, unit: nil, number: 0).bits)
   let pauses = Atomic<Int>(0)
   let stalled = Atomic<Bool>(false)
@@ -16,54 +18,25 @@ import Synchronization
   private let standardError: Int32
   private let end: @Sendable (Int32) -> Void
 
-  // Guarded by `mutex`. `woken` is signalled when it becomes true.
+  private let monitor = Monitor()
+  /// Guarded by `monitor`.
   private var stopped = false
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let woken = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
   init(
     _ subject: Watchdog.Subject, _ limits: Watchdog.Limits, _ standardError: Int32,
     _ end: @escaping @Sendable (Int32) -> Void
   ) {
     (self.subject, self.limits, self.standardError, self.end) = (subject, limits, standardError, end)
-    unsafe pthread_mutex_init(mutex, nil)
-    // Waits end by the monotonic clock: setting the time of day is no progress and no stall.
-    var attributes = pthread_condattr_t()
-    unsafe pthread_condattr_init(&attributes)
-    unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    unsafe pthread_cond_init(woken, &attributes)
-    unsafe pthread_condattr_destroy(&attributes)
   }
 
-  deinit {
-    unsafe pthread_cond_destroy(woken)
-    unsafe pthread_mutex_destroy(mutex)
-    unsafe mutex.deallocate()
-    unsafe woken.deallocate()
-  }
-
-  static func start(_ patrol: Patrol) -> pthread_t {
-    var thread = pthread_t()
-    // Signals are for the threads that run the job.
-    var all = sigset_t(), before = sigset_t()
-    unsafe sigfillset(&all)
-    unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
-    let code = unsafe pthread_create(
-      &thread, nil,
-      { argument in
-        unsafe Unmanaged<Patrol>.fromOpaque(argument!).takeRetainedValue().walk()
-        return nil
-      }, Unmanaged.passRetained(patrol).toOpaque())
-    unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-    precondition(code == 0, "pthread_create returned \(code)")
-    return thread
-  }
+  /// A thread that walks until it is stopped.
+  func start() -> BackgroundThread<Void> { BackgroundThread { self.walk() } }
 
   func stop() {
-    unsafe pthread_mutex_lock(mutex)
-    stopped = true
-    unsafe pthread_cond_signal(woken)
-    unsafe pthread_mutex_unlock(mutex)
+    monitor.locked {
+      stopped = true
+      monitor.wakeAll()
+    }
   }
 
   /// Looks now and then until nothing was noted for the limit.
@@ -82,21 +55,18 @@ import Synchronization
 
   /// Waits; false if the watchdog has ended meanwhile.
   private func waited(_ seconds: Double) -> Bool {
-    let until = PhaseClock.now + seconds
-    var deadline = timespec()
-    deadline.tv_sec = Int(until)
-    deadline.tv_nsec = Int((until - until.rounded(.down)) * 1e9)
-    unsafe pthread_mutex_lock(mutex)
-    defer { unsafe pthread_mutex_unlock(mutex) }
-    while !stopped {
-      if unsafe pthread_cond_timedwait(woken, mutex, &deadline) == ETIMEDOUT { return !stopped }
+    let deadline = PhaseClock.now + seconds
+    return monitor.locked {
+      while !stopped {
+        if !monitor.wait(until: deadline) { return !stopped }
+      }
+      return false
     }
-    return false
   }
 
   private func giveUp(_ place: ProgressWord, after idle: Double) {
     let line =
-      "mfqat: watchdog: rank \(subject.rank) of \(subject.ranks) (host \(Self.host), pid \(getpid())): no progress for "
+      "mfqat: watchdog: rank \(subject.rank) of \(subject.ranks) (host \(RunEnvironment.host), pid \(getpid())): no progress for "
       + "\(Self.words(idle)) s \(place.words); aborting the job with status \(Watchdog.exitStatus)\n"
     // A reader that does not read must not keep the process alive: neither the pipe's nor a file server.
     var writable = pollfd(fd: standardError, events: Int16(POLLOUT), revents: 0)
@@ -137,12 +107,6 @@ import Synchronization
         return nil
       }, marker.toOpaque())
     if code == 0 { pthread_detach(thread) } else { unsafe marker.release() }
-  }
-
-  private static var host: String {
-    var name = [CChar](repeating: 0, count: 256)
-    guard unsafe gethostname(&name, name.count - 1) == 0 else { return "unknown" }
-    return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
   /// Seconds as a person says them: 60, or 0.5 of a test.

@@ -1,3 +1,4 @@
+import Checkpoints
 import Synchronization
 
 #if canImport(Glibc)
@@ -61,7 +62,7 @@ public final class Watchdog: Sendable {
   }
 
   private let patrol: Patrol
-  private let thread: pthread_t
+  private let thread: BackgroundThread<Void>
 
   /// Starts watching.
   /// - Parameters:
@@ -71,13 +72,13 @@ public final class Watchdog: Sendable {
     _ subject: Subject, limits: Limits, standardError: Int32 = 2, end: (@Sendable (Int32) -> Void)? = nil
   ) {
     patrol = Patrol(subject, limits, standardError, end ?? { _exit($0) })
-    thread = Patrol.start(patrol)
+    thread = patrol.start()
   }
 
   /// Stops watching, and waits until the thread has gone.
   deinit {
     patrol.stop()
-    pthread_join(thread, nil)
+    try? thread.join()
   }
 
   /// Notes that the rank got here; also when nothing changed, such as the next round of the same phase. A load and

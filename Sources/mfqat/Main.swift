@@ -9,7 +9,7 @@ import Kernels
 
 /// Process entry: the fastest kernels, quiet signals, one place where errors become words and an exit status.
 ///
-/// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 after Ctrl-C, death by SIGPIPE when a reader left.
+/// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 66 no checkpoint of the run verifies, 130 after Ctrl-C, death by SIGPIPE when a reader left.
 @main enum Main {
   static func main() {
     BLAS.useFastestKernel(arguments: CommandLine.arguments)

@@ -33,6 +33,7 @@ import Testing
     "training.precision.small_layers=keep",
     "training.precision.layers={'**': none, 'model.layers.0.**': fp32, '*.{a,b}[0-3]?': halo0, plain: int8}", "distillation.temperature=3",
     "distillation.hard_weight=2", "checkpoint.every=5", "checkpoint.keep=9", "checkpoint.anchor=false",
+    "checkpoint={keep_every: 50, background: true, on_failure: stop, threads: 4}",
     "training.recompute=layers", "communication={gradients: two_level, weights: delta, rounding: nearest, overlap: false}",
     "communication.error_feedback=true", "communication.check_every=3", "communication.watchdog_seconds=2.5", "logging.every=3",
     "logging.validate_every=4", "logging.progress=false",

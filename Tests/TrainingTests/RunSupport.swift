@@ -31,7 +31,7 @@ final class RunPlace: Sendable {
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
   /// In memory where that can be: runs wait for the disk whenever they save.
-  private static let parent =
+  static let parent =
     FileManager.default.isWritableFile(atPath: "/dev/shm") ? "/dev/shm" : FileManager.default.temporaryDirectory.path
 
   func callAsFunction(_ name: String) -> String { path + "/" + name }

@@ -71,10 +71,6 @@ int32_t cmpi_bcast(cmpi_comm comm, void *bytes, int64_t count, int32_t root);
 int32_t cmpi_allgatherv(cmpi_comm comm, const void *own, void *all, const int64_t *counts);
 // Like cmpi_allgatherv, but only `root` receives; `counts` and `all` are read there alone.
 int32_t cmpi_gatherv(cmpi_comm comm, const void *own, int64_t count, void *all, const int64_t *counts, int32_t root);
-// send = bytes for rank 0, 1, ...; receive = bytes from rank 0, 1, ... . `widest`: a bound, the same on every rank, on
-// the bytes any one rank sends or receives in all; it decides alike everywhere whether the transfer must be cut.
-int32_t cmpi_alltoallv(cmpi_comm comm, const void *send, const int64_t *send_counts, void *receive,
-                       const int64_t *receive_counts, int64_t widest);
 // Elementwise over ranks, in place, `count` elements of 8 bytes.
 int32_t cmpi_allreduce(cmpi_comm comm, void *values, int64_t count, cmpi_reduction reduction);
 

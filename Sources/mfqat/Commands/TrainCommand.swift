@@ -15,6 +15,9 @@ struct TrainCommand: ParsableCommand {
       Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint after the step in progress; --resume auto goes on from there.
       """)
 
+  /// Exit status where no checkpoint of the run verifies (EX_NOINPUT of sysexits.h): a restart will not help.
+  private static let noUsableCheckpoint: Int32 = 66
+
   @Option(name: [.short, .long], help: "The run's configuration (YAML); configs/reference.yaml explains every key.")
   var config: String
 
@@ -39,7 +42,7 @@ struct TrainCommand: ParsableCommand {
       // Every rank is here: one speaks, and none leaves before it has.
       if failure.speaks { Terminal.note("error: \(failure)") }
       try communicator.barrier()
-      throw ExitCode(1)
+      throw ExitCode(failure.underlying is NoUsableCheckpoint ? Self.noUsableCheckpoint : 1)
     }
   }
 
