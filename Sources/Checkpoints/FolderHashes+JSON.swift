@@ -63,13 +63,14 @@ extension FolderHashes {
           "\(tensor.bytes.lowerBound)..<\(tensor.bytes.upperBound)")
       }
     }
-    let byPlace = tensors.sorted { a, b in
-      a.file == b.file
-        ? (a.bytes.lowerBound, a.bytes.upperBound) < (b.bytes.lowerBound, b.bytes.upperBound) : a.file < b.file
-    }
-    for (a, b) in zip(byPlace, byPlace.dropFirst()) where a.file == b.file && a.bytes.upperBound > b.bytes.lowerBound {
-      throw reader.within(tensor: b.name).refuse(
-        "bytes from \(a.bytes.upperBound) on", "an overlap with \"\(a.name)\"")
+    for (_, tensors) in Dictionary(grouping: tensors, by: { ExactKey($0.file) }) {
+      let byPlace = tensors.sorted {
+        ($0.bytes.lowerBound, $0.bytes.upperBound) < ($1.bytes.lowerBound, $1.bytes.upperBound)
+      }
+      for (a, b) in zip(byPlace, byPlace.dropFirst()) where a.bytes.upperBound > b.bytes.lowerBound {
+        throw reader.within(tensor: b.name).refuse(
+          "bytes from \(a.bytes.upperBound) on", "an overlap with \"\(a.name)\"")
+      }
     }
   }
 }

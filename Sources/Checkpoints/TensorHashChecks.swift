@@ -30,7 +30,7 @@ final class TensorHashChecks: Sendable {
       guard found == header.hash else { throw refuse(file, "a header of hash \(header.hash)", "\(found)") }
       for entry in file.entries {
         guard let tensor = tensors[ExactKey(entry.name)] else { throw refuse(file, "no such tensor", "it", entry.name) }
-        guard tensor.file == stored.name, tensor.bytes == entry.bytes else {
+        guard ExactKey(tensor.file) == ExactKey(stored.name), tensor.bytes == entry.bytes else {
           throw refuse(
             file, "bytes \(tensor.bytes.lowerBound)..<\(tensor.bytes.upperBound) of \(tensor.file)",
             "bytes \(entry.bytes.lowerBound)..<\(entry.bytes.upperBound)", entry.name)

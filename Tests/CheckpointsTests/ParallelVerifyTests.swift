@@ -16,7 +16,7 @@ import Testing
       let name = manifest.files[file].name
       var bytes = try contents(directory + "/" + name)
       let chunks = manifest.tensors.flatMap(\.pieces).flatMap(\.planes).flatMap(\.chunks).filter { $0.file == file }
-      for (index, chunk) in chunks.enumerated() where index % 3 == file % 3 {
+      for (index, chunk) in chunks.enumerated() where index % 2 == file % 2 {
         bytes[chunk.offset + chunk.storedSize / 2] ^= 4
       }
       if file == 0 { bytes[bytes.count - 20] ^= 1 }
@@ -29,7 +29,7 @@ import Testing
   @Test(arguments: [2, 5, 64])
   func threadsFindWhatOneFinds(threads: Int) throws {
     let serial = try TensorContainer(directory).verify(threads: 1)
-    #expect(serial.count > 20 && Set(serial.compactMap(\.tensor)).count > 3)
+    #expect(serial.count > 12 && Set(serial.compactMap(\.tensor)).count > 3)
     for _ in 0..<5 { #expect(TensorContainer.verify(directory, threads: threads) == serial) }
   }
 
