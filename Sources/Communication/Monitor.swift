@@ -4,8 +4,8 @@
   import Musl
 #endif
 
-/// A mutex and one condition: what threads of this process share lies behind the first, and they wait for its changes by
-/// the second.
+/// A mutex and one condition: what threads of this process share lies behind the first, and they wait for its changes
+/// by the second.
 ///
 /// Sendable by protocol of use: whoever owns one touches what it guards only inside `locked`.
 @safe package final class Monitor: @unchecked Sendable {
@@ -36,7 +36,7 @@
     return try body()
   }
 
-  /// Inside `locked`: lets others in until one of them calls `wakeAll`, or for no reason. Look again at what was waited for.
+  /// Inside `locked`: lets others in until one of them calls `wakeAll`, or for no reason: look again, then.
   package func wait() { unsafe pthread_cond_wait(changed, mutex) }
 
   /// As `wait`, at most until `deadline`, in seconds of the monotonic clock; false when that has passed.

@@ -9,8 +9,8 @@ import Communication
 
 /// `metrics.jsonl`: one object a line, written through at once, so that a killed run keeps every step it reported.
 ///
-/// A tolerant log outlives a full disk: lines that cannot be written stay in memory, in order, and go to the file before
-/// the next one as soon as there is room. A killed run loses them.
+/// A tolerant log outlives a full disk: lines that cannot be written stay in memory, in order, and go to the file
+/// before the next one as soon as there is room. A killed run loses them.
 package final class MetricsLog {
   /// Lines held before a tolerant log gives up: some 10 MB.
   package static let limit = 10_000

@@ -24,7 +24,7 @@ package struct RunIdentity: Sendable {
     if text != other.text { return "the training text is now \(text), in the checkpoint \(other.text)" }
     let before = other.modelParts
     for (name, hash) in modelParts {
-      // A part that one of them lacks is of a checkpoint that did not record it: whether there is a teacher, settings say.
+      // A part that one of them lacks was not recorded: whether there is a teacher, settings say.
       guard let old = before.first(where: { $0.name == name })?.hash, old != hash else { continue }
       return "\(name == "teacher" ? "the teacher (model.path)" : name) is now \(hash), in the checkpoint \(old)"
     }

@@ -25,7 +25,7 @@ package final class RunLock {
   /// Makes `directory` and what is missing above it, and locks it.
   ///
   /// - Parameters:
-  ///   - patience: seconds to wait for whoever holds the lock. A job that a launcher has just killed may need some to die.
+  ///   - patience: seconds to wait for whoever holds the lock. A job just killed may need some to die.
   ///   - tryLock: what locks an open file, without waiting, and returns 0 or an error number; for tests.
   /// - Throws: when another job holds the lock: who, since when, and what to do.
   package init(
