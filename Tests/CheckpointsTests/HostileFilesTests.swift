@@ -89,7 +89,8 @@ import Testing
   let small = SmallAnchor()
 
   private func write(_ directory: String, step: Int) throws {
-    let writer = try ContainerWriter(directory: directory, kind: .checkpoint, metadata: ["step": .integer(step)].object!)
+    let metadata: JSONValue = ["step": .integer(step)]
+    let writer = try ContainerWriter(directory: directory, kind: .checkpoint, metadata: metadata.object!)
     for rank in 0..<2 {
       let values = weights(64, seed: UInt64(100 * step + rank))
       if rank == 0 {
