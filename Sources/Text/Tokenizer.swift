@@ -27,7 +27,8 @@ public final class Tokenizer: Sendable {
 
   /// Reads the file at `path`.
   public convenience init(contentsOf path: String) throws(TextError) {
-    try self.init(json: FileBytes.contents(of: path, limit: Self.sizeLimit, operation: "reading a tokenizer"), source: path)
+    let json = try FileBytes.contents(of: path, limit: Self.sizeLimit, operation: "reading a tokenizer")
+    try self.init(json: json, source: path)
   }
 
   /// - Parameters:

@@ -32,7 +32,10 @@ import Testing
     (#"{"a":{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}}"#, "shape"),
     (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}}"#, "data_offsets"),
     (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":["0","8"]}}"#, "data_offsets"),
-    (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#, "overlap"),
+    (
+      #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
+      "overlap"
+    ),
   ])
   func safetensorsThatClaimTooMuch(_ header: String, _ word: String) throws {
     let scratch = try Scratch()
@@ -63,7 +66,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "../s1", "/etc/passwd", "..", ".", "", "a/../s1", "s1/", "./s1", "a\\u0000b", "a\\nb", String(repeating: "a", count: 256),
+    "../s1", "/etc/passwd", "..", ".", "", "a/../s1", "s1/", "./s1", "a\\u0000b", "a\\nb",
+    String(repeating: "a", count: 256),
   ])
   func indicesLeadNowhereElse(_ name: String) throws {
     let scratch = try Scratch()

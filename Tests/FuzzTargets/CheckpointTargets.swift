@@ -73,7 +73,8 @@ enum CheckpointTargets {
     for tensor in container.tensors {
       // Reading is refused, or gives what was written.
       guard let hashes = try? container.contentHashes(tensor.name) else { continue }
-      try Inconsistency.check(hashes == FuzzFixture.contentHashes[tensor.name], "\(tensor.name) reads as something else")
+      let isOriginal = hashes == FuzzFixture.contentHashes[tensor.name]
+      try Inconsistency.check(isOriginal, "\(tensor.name) reads as something else")
     }
     try partOfContainer(input)
   }

@@ -7,7 +7,8 @@ enum FuzzSeeds {
   static func seeds(_ target: FuzzTarget) throws -> [String: [UInt8]] {
     switch target {
     case .safetensors: ["types.bin": safetensors, "empty.bin": try shards()["s2"]!]
-    case .modelIndex: ["index.json": SafeTensorsWriter.index(totalSize: 32, shards: [("a", "s1"), ("b", "s1"), ("c", "s2")])]
+    case .modelIndex:
+      ["index.json": SafeTensorsWriter.index(totalSize: 32, shards: [("a", "s1"), ("b", "s1"), ("c", "s2")])]
     case .manifest: ["anchor.json": try container()[ContainerManifest.fileName]!, "checkpoint.json": try checkpoint()]
     case .dataFile: try container().filter { $0.key.hasSuffix(".zst") }
     case .json: texts(json)
@@ -75,7 +76,8 @@ enum FuzzSeeds {
   // MARK: JSON
 
   private static let json = [
-    "values.json": #" {"a":[1,-2.5e-3,"x\u00e9\n\ud83d\ude00",{"b":null,"c":[[],{}]}],"long":12345678901234567890,"t":true} "#,
+    "values.json":
+      #" {"a":[1,-2.5e-3,"x\u00e9\n\ud83d\ude00",{"b":null,"c":[[],{}]}],"long":12345678901234567890,"t":true} "#,
     "canonical.json": #"{"big":"9007199254740993","n":-0.0,"é":""}"#,
     "deep.json": String(repeating: "[", count: 64) + String(repeating: "]", count: 64),
     "deeper.json": String(repeating: "[", count: 65) + String(repeating: "]", count: 65),

@@ -28,7 +28,8 @@ enum TextTargets {
       for id in ids { streamed.unicodeScalars += decoder.feed(id).unicodeScalars }
       streamed.unicodeScalars += decoder.finish().unicodeScalars
       try Inconsistency.check(
-        streamed.utf8.elementsEqual(decoded.utf8), "\(decoded.debugDescription) streamed as \(streamed.debugDescription)")
+        streamed.utf8.elementsEqual(decoded.utf8),
+        "\(decoded.debugDescription) streamed as \(streamed.debugDescription)")
       _ = tokenizer.decode(ids, skippingSpecialTokens: true)
     }
     _ = tokenizer.decode([-1, .max, .min, known.upperBound] + Array(known.prefix(300)))
