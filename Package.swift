@@ -85,13 +85,14 @@ let package = Package(
     // Tests.
     .target(name: "CTestHooks", path: "Tests/CTestHooks"),
     .target(name: "TestSupport", dependencies: ["Tensors", "CTestHooks"], path: "Tests/TestSupport", swiftSettings: house),
+    .target(name: "FuzzTargets", dependencies: ["Checkpoints", "Text"], path: "Tests/FuzzTargets", swiftSettings: house),
     tests("FormatsTests", of: ["Formats", "Tensors"]),
     tests("TensorsTests", of: ["Tensors"]),
     tests("KernelsTests", of: ["Kernels", "Formats", "Tensors", "CKernels"]),
     tests("QuantizationTests", of: ["Quantization", "Kernels", "Formats", "Tensors"]),
     tests("CommunicationTests", of: ["Communication", "Kernels", "Formats", "Tensors", "CMPIShims"]),
-    tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors"]),
-    tests("TextTests", of: ["Text", "Tensors"]),
+    tests("CheckpointsTests", of: ["Checkpoints", "Formats", "Tensors", "FuzzTargets"]),
+    tests("TextTests", of: ["Text", "Tensors", "FuzzTargets"]),
     tests("TransformerTests", of: ["Transformer", "Kernels", "Checkpoints", "Formats", "Quantization", "Tensors"]),
     tests("SettingsTests", of: ["Settings", "Formats", "Quantization"]),
     tests(
@@ -110,3 +111,9 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+// libFuzzer brings `main`, so the fuzzers link in a build of their own only: launch/fuzz asks for them.
+if Context.environment["MFQAT_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(name: "mfqat-fuzz", dependencies: ["FuzzTargets", "TestSupport"], swiftSettings: house))
+}

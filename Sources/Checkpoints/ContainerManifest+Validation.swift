@@ -49,6 +49,9 @@ extension ContainerManifest {
 
   private func validateNames(_ reader: FieldReader) throws(CheckpointError) {
     if case .anchor(let format, _) = kind { try Self.validateFormatName(format, reader) }
+    for file in sidecars where file.size > ContainerWriter.sidecarLimit {
+      throw reader.refuse("sidecars of at most \(ContainerWriter.sidecarLimit) bytes", "\(file.size) of \(file.name)")
+    }
     var names: Set<String> = [Self.fileName]
     for file in files + sidecars {
       guard Directories.isPlainName(file.name) else {

@@ -24,6 +24,11 @@ struct Decoder: Sendable {
   static func read(_ stage: StageReader) throws(TextError) -> Decoder {
     var steps: [Step] = []
     if stage.value.isNull { steps = [.spaced] } else { try flatten(stage, into: &steps) }
+    try StageLimits.check(steps.count, stage)
+    var growth = 1
+    for case .replace(.literal(let needle), let content) in steps {
+      growth = try StageLimits.grown(growth, from: needle.count, to: content.count, stage)
+    }
     return Decoder(steps: steps)
   }
 
@@ -32,19 +37,21 @@ struct Decoder: Sendable {
     switch type {
     case "Sequence": for member in try stage.elements("decoders") { try flatten(member, into: &steps) }
     case "ByteLevel": steps.append(.byteLevel)
-    case "Replace": steps.append(.replace(try stage.matcher("pattern"), with: try stage.bytes("content")))
+    case "Replace":
+      // Decoding cannot fail, and only a literal pattern never does.
+      guard case .literal(let needle) = try stage.matcher("pattern") else {
+        throw stage.unsupported("a decoder Replace with a pattern String", "a pattern Regex")
+      }
+      steps.append(.replace(.literal(needle), with: try stage.bytes("content")))
     case "ByteFallback": steps.append(.byteFallback)
     case "Fuse": steps.append(.fuse)
     case "Strip":
-      let character = try stage.bytes("content")
-      guard String(decoding: character, as: UTF8.self).unicodeScalars.count == 1 else {
-        throw stage.malformed("one character for content", "\(character.count) bytes")
-      }
+      let character = try stage.character("content")
       let start = try stage.integer("start", default: 0), stop = try stage.integer("stop", default: 0)
       guard start >= 0, stop >= 0 else { throw stage.malformed("start and stop from 0", "\(start) and \(stop)") }
       steps.append(.strip(character: character, start: start, stop: stop))
     case "Metaspace":
-      let replacement = try stage.bytes("replacement")
+      let replacement = try stage.character("replacement")
       let adds = try stage.bool("add_prefix_space", default: true)
       let scheme = stage.value["prepend_scheme"]?.text ?? (adds ? "always" : "never")
       steps.append(.metaspace(replacement: replacement, dropsFirst: scheme != "never"))
@@ -194,8 +201,17 @@ struct DecoderRun: Sendable {
 
   private static func strip(_ token: [UInt8], _ character: [UInt8], _ start: Int, _ stop: Int) -> [UInt8] {
     var rest = token[...]
-    for _ in 0..<start where rest.starts(with: character) { rest = rest.dropFirst(character.count) }
-    for _ in 0..<stop where rest.suffix(character.count).elementsEqual(character) { rest = rest.dropLast(character.count) }
+    // As many as there are: the file may name any number.
+    var removed = 0
+    while removed < start, rest.starts(with: character) {
+      rest = rest.dropFirst(character.count)
+      removed += 1
+    }
+    removed = 0
+    while removed < stop, rest.suffix(character.count).elementsEqual(character) {
+      rest = rest.dropLast(character.count)
+      removed += 1
+    }
     return Array(rest)
   }
 

@@ -11,6 +11,19 @@ enum FileBytes {
     return TextError(.system, operation: operation, path: path, expected: expected, found: reason)
   }
 
+  /// The whole file, if it has at most `limit` bytes; a pipe or a device has none to begin with.
+  static func contents(of path: String, limit: Int, operation: String) throws(TextError) -> [UInt8] {
+    var status = stat()
+    if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFDIR {
+      guard status.st_mode & S_IFMT == S_IFREG, status.st_size <= limit else {
+        throw TextError(
+          .malformed, operation: operation, path: path, expected: "a regular file of at most \(limit) bytes",
+          found: status.st_mode & S_IFMT == S_IFREG ? "\(status.st_size) bytes" : "something else")
+      }
+    }
+    return try contents(of: path, operation: operation)
+  }
+
   static func contents(of path: String, operation: String) throws(TextError) -> [UInt8] {
     var bytes: [UInt8] = []
     try append(path, to: &bytes, operation: operation)

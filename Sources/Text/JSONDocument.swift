@@ -50,6 +50,9 @@ struct JSONReader: ~Escapable {
   private let bytes: Span<UInt8>
   private var offset = 0
   private var depth = 0
+  private var values = 0
+  /// Of one document: a value takes eight times the two bytes that it has at least.
+  private static let valueLimit = 1 << 24
 
   @_lifetime(copy bytes)
   private init(_ bytes: Span<UInt8>) {
@@ -84,6 +87,8 @@ struct JSONReader: ~Escapable {
 
   private mutating func value() throws(Failure) -> JSONValue {
     skipSpace()
+    values += 1
+    guard values <= Self.valueLimit else { throw failure("at most \(Self.valueLimit) values") }
     guard offset < bytes.count else { throw failure("a value") }
     switch bytes[offset] {
     case UInt8(ascii: "{"): return try object()

@@ -11,7 +11,20 @@ enum Normalizer: Sendable {
 
   /// - Returns: nil where the file has no normalizer.
   static func read(_ stage: StageReader) throws(TextError) -> Normalizer? {
-    stage.value.isNull ? nil : try one(stage)
+    guard !stage.value.isNull else { return nil }
+    let normalizer = try one(stage)
+    let members = normalizer.flattened
+    try StageLimits.check(members.count, stage)
+    var growth = 1
+    for case .replace(let matcher, let content) in members {
+      let shortest = if case .literal(let needle) = matcher { needle.count } else { 0 }
+      growth = try StageLimits.grown(growth, from: shortest, to: content.count, stage)
+    }
+    return normalizer
+  }
+
+  private var flattened: [Normalizer] {
+    if case .sequence(let members) = self { members.flatMap(\.flattened) } else { [self] }
   }
 
   private static func one(_ stage: StageReader) throws(TextError) -> Normalizer {

@@ -6,6 +6,10 @@ internal import CPCRE2
 @safe final class Pattern: @unchecked Sendable {
   let source: String
   private let code: OpaquePointer
+  private let failures: ScanFailures
+  private let limits: OpaquePointer
+  /// What a search may take of the heap, in KiB; without a limit of ours it is 20 GB.
+  private static let heapLimit: UInt32 = 256 << 10
 
   /// Why a pattern was refused, and where (scalars from its start for a translation, bytes for a compilation).
   struct Refusal: Error {
@@ -13,8 +17,10 @@ internal import CPCRE2
     let offset: Int
   }
 
-  /// - Parameter source: the pattern as `tokenizer.json` has it, in Oniguruma's syntax.
-  init(_ source: String) throws(Refusal) {
+  /// - Parameters:
+  ///   - source: the pattern as `tokenizer.json` has it, in Oniguruma's syntax.
+  ///   - failures: is told of searches that were given up.
+  init(_ source: String, _ failures: ScanFailures) throws(Refusal) {
     let translated: String
     do { translated = try PatternTranslation.pcre2(source) } catch {
       throw Refusal(reason: "\(error.construct) is not supported", offset: error.offset)
@@ -30,10 +36,17 @@ internal import CPCRE2
     // Without a just-in-time compiler for this processor PCRE2 interprets the same code: slower, equal results.
     _ = unsafe pcre2_jit_compile_8(compiled, UInt32(PCRE2_JIT_COMPLETE))
     unsafe self.code = unsafe compiled
+    guard let limits = unsafe pcre2_match_context_create_8(nil) else { fatalError("PCRE2: no memory for limits") }
+    unsafe _ = pcre2_set_heap_limit_8(limits, Self.heapLimit)
+    unsafe self.limits = unsafe limits
     self.source = source
+    self.failures = failures
   }
 
-  deinit { unsafe pcre2_code_free_8(code) }
+  deinit {
+    unsafe pcre2_code_free_8(code)
+    unsafe pcre2_match_context_free_8(limits)
+  }
 
   /// Calls `body` with every match from left to right; matches do not overlap.
   ///
@@ -49,8 +62,7 @@ internal import CPCRE2
       var start = 0
       var lastEnd = -1
       while start <= subject.count {
-        let count = unsafe search(base, subject.count, from: start, match)
-        guard count != PCRE2_ERROR_NOMATCH else { return }
+        guard unsafe search(base, subject.count, from: start, match) else { return }
         let range = unsafe bounds[0]..<max(bounds[0], bounds[1])
         if range.isEmpty, range.lowerBound == lastEnd {
           start += 1
@@ -64,17 +76,18 @@ internal import CPCRE2
     }
   }
 
-  private func search(_ base: UnsafePointer<UInt8>, _ count: Int, from start: Int, _ match: OpaquePointer) -> CInt {
-    var result = unsafe pcre2_match_8(code, base, count, start, UInt32(PCRE2_NO_UTF_CHECK), match, nil)
+  /// Whether there is a match; not if the search had to be given up, which `failures` is told.
+  private func search(_ base: UnsafePointer<UInt8>, _ count: Int, from start: Int, _ match: OpaquePointer) -> Bool {
+    var result = unsafe pcre2_match_8(code, base, count, start, UInt32(PCRE2_NO_UTF_CHECK), match, limits)
     if result == PCRE2_ERROR_JIT_STACKLIMIT {
       // Compiled code keeps backtracking points on the machine stack; the interpreter keeps them on the heap.
       let options = UInt32(PCRE2_NO_UTF_CHECK) | UInt32(PCRE2_NO_JIT)
-      result = unsafe pcre2_match_8(code, base, count, start, options, match, nil)
+      result = unsafe pcre2_match_8(code, base, count, start, options, match, limits)
     }
-    guard result >= 0 || result == PCRE2_ERROR_NOMATCH else {
-      fatalError("pattern \(source): \(Self.message(result)) at byte \(start) of \(count)")
+    if result < 0, result != PCRE2_ERROR_NOMATCH {
+      failures.record("pattern \(source): \(Self.message(result)) at byte \(start) of \(count)")
     }
-    return result
+    return result >= 0
   }
 
   private static func message(_ code: CInt) -> String {

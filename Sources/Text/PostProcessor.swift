@@ -32,8 +32,8 @@ struct PostProcessor: Sendable {
       }
     case "BertProcessing", "RobertaProcessing":
       // ["<s>", 0]
-      if let id = stage.value["cls"]?.elements?.last?.integer { result.prefix = [Int32(truncatingIfNeeded: id)] }
-      if let id = stage.value["sep"]?.elements?.last?.integer { result.suffix = [Int32(truncatingIfNeeded: id)] }
+      if let id = stage.value["cls"]?.elements?.last?.integer { result.prefix = [Int32(clamping: id)] }
+      if let id = stage.value["sep"]?.elements?.last?.integer { result.suffix = [Int32(clamping: id)] }
     default: break
     }
     return result

@@ -24,6 +24,7 @@ struct PreTokenizer: Sendable {
   static func read(_ stage: StageReader) throws(TextError) -> PreTokenizer {
     var stages: [Stage] = []
     if !stage.value.isNull { try flatten(stage, into: &stages) }
+    try StageLimits.check(stages.count, stage)
     var yieldsBytes = false
     for (index, one) in stages.enumerated() {
       guard case .byteLevel = one else { continue }
@@ -63,10 +64,7 @@ struct PreTokenizer: Sendable {
   }
 
   private static func metaspace(_ stage: StageReader) throws(TextError) -> Stage {
-    let replacement = try stage.bytes("replacement")
-    guard String(decoding: replacement, as: UTF8.self).unicodeScalars.count == 1 else {
-      throw stage.malformed("one character for replacement", "\(replacement.count) bytes")
-    }
+    let replacement = try stage.character("replacement")
     // Files written before 0.14 have add_prefix_space in place of prepend_scheme.
     var scheme = try stage.bool("add_prefix_space", default: true) ? PrependScheme.always : .never
     if let name = stage.value["prepend_scheme"]?.text {

@@ -4,6 +4,8 @@ struct StageReader {
   /// Where in the file, like `pre_tokenizer.pretokenizers[1]`.
   let place: String
   let source: String
+  /// Of the tokenizer that is being read.
+  let scans: ScanFailures
 
   /// The `type` member; a stage without one is malformed.
   func type() throws(TextError) -> String {
@@ -26,7 +28,8 @@ struct StageReader {
   }
 
   func member(_ name: String) -> StageReader {
-    StageReader(value: value[name] ?? .null, place: place.isEmpty ? name : "\(place).\(name)", source: source)
+    StageReader(value: value[name] ?? .null, place: place.isEmpty ? name : "\(place).\(name)", source: source,
+      scans: scans)
   }
 
   func bytes(_ name: String) throws(TextError) -> [UInt8] {
@@ -34,6 +37,15 @@ struct StageReader {
       throw malformed("a string \(name)", value[name]?.kindName ?? "none")
     }
     return bytes
+  }
+
+  /// A string of one character.
+  func character(_ name: String) throws(TextError) -> [UInt8] {
+    let character = try bytes(name)
+    guard String(decoding: character, as: UTF8.self).unicodeScalars.count == 1 else {
+      throw malformed("one character for \(name)", "\(character.count) bytes")
+    }
+    return character
   }
 
   func bool(_ name: String, default standard: Bool) throws(TextError) -> Bool {
@@ -54,7 +66,9 @@ struct StageReader {
       throw malformed("an array \(name)", value[name]?.kindName ?? "none")
     }
     return elements.enumerated().map { index, element in
-      StageReader(value: element, place: place.isEmpty ? "\(name)[\(index)]" : "\(place).\(name)[\(index)]", source: source)
+      StageReader(
+        value: element, place: place.isEmpty ? "\(name)[\(index)]" : "\(place).\(name)[\(index)]", source: source,
+        scans: scans)
     }
   }
 
@@ -72,7 +86,7 @@ struct StageReader {
   }
 
   func compile(_ expression: String) throws(TextError) -> Pattern {
-    do { return try Pattern(expression) } catch {
+    do { return try Pattern(expression, scans) } catch {
       throw unsupported("a regular expression", "\"\(expression)\" (\(error.reason), at \(error.offset))")
     }
   }

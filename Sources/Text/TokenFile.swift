@@ -29,12 +29,16 @@
   /// Opens and maps the file. Refuses what is not a token file, is truncated, or has a damaged header.
   public init(_ path: String) throws(TextError) {
     let operation = "opening a token file"
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    // O_NONBLOCK: a pipe of that name must not hang the program before the kind is checked.
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw FileBytes.failure(operation, path, expected: "a readable file") }
     defer { close(descriptor) }
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0 else {
       throw FileBytes.failure(operation, path, expected: "a file")
+    }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw TextError(.malformed, operation: operation, path: path, expected: "a regular file", found: "something else")
     }
     size = Int(status.st_size)
     var first = [UInt8](repeating: 0, count: TokenFileHeader.byteCount)

@@ -94,7 +94,7 @@ extension TokenFile {
   @discardableResult
   public static func write(_ text: TextSource, with tokenizer: Tokenizer, to path: String) throws(TextError) -> Int {
     try write(
-      tokenizer.encode(utf8: text.utf8), vocabularySize: tokenizer.vocabularySize,
+      try tokenizer.encode(utf8: text.utf8), vocabularySize: tokenizer.vocabularySize,
       tokenizerHash: tokenizer.contentHash, textHash: text.contentHash, to: path)
   }
 

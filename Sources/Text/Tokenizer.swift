@@ -20,10 +20,15 @@ public final class Tokenizer: Sendable {
   private let preTokenizer: PreTokenizer
   private let model: BPEModel
   let decoder: Decoder
+  private let scans = ScanFailures()
+
+  /// Bytes of a file, eight times those of the largest in use.
+  static let sizeLimit = 1 << 28
 
   /// Reads the file at `path`.
   public convenience init(contentsOf path: String) throws(TextError) {
-    try self.init(json: FileBytes.contents(of: path, operation: "reading a tokenizer"), source: path)
+    let json = try FileBytes.contents(of: path, limit: Self.sizeLimit, operation: "reading a tokenizer")
+    try self.init(json: json, source: path)
   }
 
   /// - Parameters:
@@ -41,7 +46,7 @@ public final class Tokenizer: Sendable {
         .malformed, operation: "reading a tokenizer", path: source, expected: "JSON with \(error.expected)",
         found: "\(error.found) at byte \(error.offset)", advice: "a tokenizer.json is needed, not a tokenizer.model")
     }
-    let root = StageReader(value: value, place: "", source: source)
+    let root = StageReader(value: value, place: "", source: source, scans: scans)
     guard value["model"] != nil else {
       throw TextError(
         .malformed, operation: "reading a tokenizer", path: source, expected: "an object with a member model",
@@ -56,23 +61,29 @@ public final class Tokenizer: Sendable {
     prefixIDs = around.prefix
     suffixIDs = around.suffix
     vocabularySize = max(model.vocabulary.idBound, added.idBound)
+    for id in prefixIDs + suffixIDs where id < 0 || Int(id) >= vocabularySize {
+      throw root.member("post_processor").inconsistent("ids below \(vocabularySize)", "\(id)")
+    }
     contentHash = ContentHash.wide(json.span).hexadecimal
     self.source = source
+    // Normalized added tokens have been through the patterns.
+    try checkScans()
   }
 
   /// The token that begins a text, if the file names one.
   public var beginningOfTextID: Int32? { prefixIDs.first }
 
   /// The tokens of `text`, special tokens that are written in it included, none added.
-  public func encode(_ text: String) -> [Int32] { encode(utf8: Array(text.utf8)) }
+  /// - Throws: `TextError` if a pattern of the file cannot be matched with bounded effort.
+  public func encode(_ text: String) throws(TextError) -> [Int32] { try encode(utf8: Array(text.utf8)) }
 
   /// The tokens of a text in UTF-8.
   /// - Precondition: `utf8` is well formed; `TextSource` checks files.
-  public func encode(utf8: [UInt8]) -> [Int32] { encode(utf8, with: BPEEncoder(model)) }
+  public func encode(utf8: [UInt8]) throws(TextError) -> [Int32] { try encode(utf8, with: BPEEncoder(model)) }
 
   /// For tests: merges every piece in one, through the heap.
-  package func encodeWithoutCuts(_ text: String) -> [Int32] {
-    encode(Array(text.utf8), with: BPEEncoder(model, scanLimit: 0, cutsPieces: false))
+  package func encodeWithoutCuts(_ text: String) throws(TextError) -> [Int32] {
+    try encode(Array(text.utf8), with: BPEEncoder(model, scanLimit: 0, cutsPieces: false))
   }
 
   /// What the pre-tokenizer makes of a text, after normalization and without looking for added tokens.
@@ -84,7 +95,7 @@ public final class Tokenizer: Sendable {
     return pieces
   }
 
-  private func encode(_ utf8: [UInt8], with encoder: consuming BPEEncoder) -> [Int32] {
+  private func encode(_ utf8: [UInt8], with encoder: consuming BPEEncoder) throws(TextError) -> [Int32] {
     let text = utf8.span
     if let offset = UTF8Scanner.firstInvalidOffset(text) {
       preconditionFailure("text to encode is not UTF-8 at byte \(offset) of \(utf8.count)")
@@ -95,7 +106,15 @@ public final class Tokenizer: Sendable {
       case .text(let range): encodeText(text.extracting(range), beginsText: range.lowerBound == 0, &encoder)
       }
     }
+    try checkScans()
     return encoder.takeIDs()
+  }
+
+  private func checkScans() throws(TextError) {
+    guard let reason = scans.reason else { return }
+    throw TextError(
+      .unsupported, operation: "encoding", path: source, expected: "patterns that match with bounded effort",
+      found: reason, advice: "the tokenizer's patterns backtrack without end on this text")
   }
 
   private func encodeText(_ text: Span<UInt8>, beginsText: Bool, _ encoder: inout BPEEncoder) {

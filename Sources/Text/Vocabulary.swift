@@ -4,8 +4,9 @@ struct Vocabulary: Sendable {
   private var ids: [Int32] = []
   private var indexOfID: [Int32] = []
 
-  /// Ids beyond this are taken for damage: the largest vocabularies in use have 2^18 entries.
-  static let largestID = 1 << 24
+  /// Ids beyond this are taken for damage: the largest vocabularies in use have 2^18 entries, and the table of ids is
+  /// as long as the largest of them.
+  static let largestID = 1 << 21
 
   init(minimumCapacity: Int) {
     table = ByteKeyTable(minimumCapacity: minimumCapacity)

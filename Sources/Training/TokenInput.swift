@@ -22,7 +22,7 @@ extension TokenStream {
       try file.verify()
       stream = .file(file)
     } else {
-      stream = .memory(tokenizer.encode(utf8: try TextSource.load(paths).utf8))
+      stream = .memory(try tokenizer.encode(utf8: TextSource.load(paths).utf8))
     }
     let rows = Int32(clamping: model.vocabularySize)
     if let position = (0..<stream.count).first(where: { stream[$0] < 0 || stream[$0] >= rows }) {

@@ -78,8 +78,8 @@ enum EvaluationText {
       }
     } else {
       let text = try TextSource.load(paths)
-      ids = tokenizer.encode(utf8: text.utf8)
-      if let other, other.contentHash != tokenizer.contentHash, other.encode(utf8: text.utf8) != ids {
+      ids = try tokenizer.encode(utf8: text.utf8)
+      if let other, other.contentHash != tokenizer.contentHash, try other.encode(utf8: text.utf8) != ids {
         throw Refusal(
           "\(other.source): tokenizes the text otherwise than \(tokenizer.source). Distances need the same tokens.")
       }

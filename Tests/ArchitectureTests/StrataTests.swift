@@ -13,7 +13,7 @@ import Testing
     ["Quantization", "Communication", "Checkpoints", "Text"],
     ["Transformer", "Settings"],
     ["Training", "Conversion", "Evaluation", "Reports"],
-    ["mfqat", "mfqat-bench"],
+    ["mfqat", "mfqat-bench", "mfqat-fuzz"],
   ]
 
   static let package = URL(fileURLWithPath: #filePath)

@@ -11,9 +11,11 @@
 
 static _Thread_local bool counting;
 static _Thread_local int64_t allocations;
+static _Thread_local size_t largest;
 
 void ctest_start_counting(void) {
   allocations = 0;
+  largest = 0;
   counting = true;
 }
 
@@ -21,6 +23,8 @@ int64_t ctest_stop_counting(void) {
   counting = false;
   return allocations;
 }
+
+int64_t ctest_largest_allocation(void) { return largest > INT64_MAX ? INT64_MAX : (int64_t)largest; }
 
 #ifdef __GLIBC__
 
@@ -50,40 +54,42 @@ static int find_blas(struct dl_phdr_info *info, size_t size, void *unused) {
 __attribute__((constructor)) static void find_libraries(void) { dl_iterate_phdr(find_blas, NULL); }
 
 // Inlined, so that the caller is the caller of malloc.
-static inline __attribute__((always_inline)) void count_one(void) {
+static inline __attribute__((always_inline)) void count_one(size_t size) {
   if (!counting) return;
+  if (size > largest) largest = size;
   const uintptr_t caller = (uintptr_t)__builtin_return_address(0);
   if (caller < blas_begin || caller >= blas_end) allocations++;
 }
 
 void *malloc(size_t size) {
-  count_one();
+  count_one(size);
   return __libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size) {
-  count_one();
+  size_t bytes;
+  count_one(__builtin_mul_overflow(count, size, &bytes) ? SIZE_MAX : bytes);
   return __libc_calloc(count, size);
 }
 
 void *realloc(void *memory, size_t size) {
-  count_one();
+  count_one(size);
   return __libc_realloc(memory, size);
 }
 
 void *memalign(size_t alignment, size_t size) {
-  count_one();
+  count_one(size);
   return __libc_memalign(alignment, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size) {
-  count_one();
+  count_one(size);
   return __libc_memalign(alignment, size);
 }
 
 int posix_memalign(void **memory, size_t alignment, size_t size) {
   if (alignment % sizeof(void *) != 0 || (alignment & (alignment - 1)) != 0 || alignment == 0) return EINVAL;
-  count_one();
+  count_one(size);
   void *block = __libc_memalign(alignment, size);
   if (block == NULL) return ENOMEM;
   *memory = block;

@@ -14,4 +14,14 @@ public enum AllocationCounter {
     try body()
     return Int(ctest_stop_counting())
   }
+
+  /// The largest number of bytes that one such call asks for during `body`, OpenBLAS's own included. Under the same
+  /// conditions as `count`.
+  public static func largest(_ body: () throws -> Void) rethrows -> Int {
+    ctest_start_counting()
+    defer { _ = ctest_stop_counting() }
+    try body()
+    _ = ctest_stop_counting()
+    return Int(ctest_largest_allocation())
+  }
 }

@@ -96,7 +96,7 @@ import Text
     let tokenizer = try Tokenizer(json: Array(SmallTokenizers.byteLevel().utf8), source: "small")
     let text = "the hound, the héund\nthe"
     let bytes = Array(text.utf8)
-    let whole = tokenizer.encode(text)
+    let whole = try tokenizer.encode(text)
     for border in [0, 2, 5, 9, bytes.count] {
       let first = try folder.write("a.txt", Array(bytes[..<border])), second = try folder.write("b.txt", Array(bytes[border...]))
       let source = try TextSource.load([first, second])

@@ -93,7 +93,7 @@ struct GenerateCommand: ParsableCommand {
   }
 
   private func promptIDs(_ tokenizer: Tokenizer, _ model: any ModelSource) throws -> [Int32] {
-    var ids = tokenizer.prefixIDs + tokenizer.encode(prompt)
+    var ids = try tokenizer.prefixIDs + tokenizer.encode(prompt)
     if ids.isEmpty, let begin = model.configuration.beginToken { ids = [Int32(begin)] }
     guard !ids.isEmpty else {
       throw Refusal("--prompt: empty, and the model \(model.path) has no token that begins a text. Give some text.")

@@ -11,5 +11,7 @@ bool ctest_counts_allocations(void);
 // by this thread are counted, whichever library makes them.
 void ctest_start_counting(void);
 int64_t ctest_stop_counting(void);
+// The largest number of bytes asked for between the last two of these calls, OpenBLAS's own requests included.
+int64_t ctest_largest_allocation(void);
 
 #endif
