@@ -7,6 +7,9 @@ public enum CommittedDirectories {
   /// Whether `name` can be a committed directory, not a temporary, removed or refused one.
   public static func isCommittedName(_ name: String) -> Bool { !marks.contains { name.contains($0) } }
 
+  /// Whether `name` is of something that a killed process has left half written or half removed.
+  public static func isLeftover(_ name: String) -> Bool { name.contains(".tmp-") || name.contains(".trash-") }
+
   /// Names of committed directories in `parent` that begin with `prefix`, sorted by bytes; none when there is no parent.
   public static func names(in parent: String, prefix: String = "") throws(CheckpointError) -> [String] {
     guard Directories.kind(of: parent) == .directory else { return [] }
@@ -87,7 +90,7 @@ public enum CommittedDirectories {
     guard Directories.kind(of: parent) == .directory else { return [] }
     var removed: [String] = []
     for name in try Directories.entries(of: parent)
-    where name.hasPrefix(prefix) && (name.contains(".tmp-") || name.contains(".trash-")) {
+    where name.hasPrefix(prefix) && isLeftover(name) {
       Directories.removeTree(Directories.join(parent, name))
       removed.append(name)
     }

@@ -45,8 +45,8 @@ package struct RunDirectory {
   /// Refuses a folder that is neither vacant nor that of a run that was stopped before its first checkpoint.
   package func requireNothingToLose() throws(RunDirectoryError) {
     guard FileBytes.exists(configuration) else { return try requireVacant() }
-    let kept =
-      FileBytes.names(in: checkpoints).map { "checkpoints/" + $0 } + (FileBytes.exists(anchor) ? ["anchor"] : [])
+    let saved = FileBytes.names(in: checkpoints).filter { !CommittedDirectories.isLeftover($0) }
+    let kept = saved.map { "checkpoints/" + $0 } + (FileBytes.exists(anchor) ? ["anchor"] : [])
     guard let first = kept.first else { return }
     throw RunDirectoryError(
       path: path, problem: "the run has no checkpoint that can be used, but \(first)",

@@ -15,46 +15,45 @@ extension TrainingRun {
 
   /// Collective. One save is in flight at most: this one waits for it.
   func save(_ urgency: Urgency) throws {
-    let checkpoint = settings.checkpoint
-    try settle(waiting: true, urgency)
-    try allowingFailure(urgency) {
+    try settle(waiting: true)
+    let step = trainer.stepsDone
+    try allowingFailure(of: step, urgency) {
       let start = PhaseClock.now
       let save = try CheckpointSave(
-        trainer, origin: origin, identity: identity, in: directory.checkpoints, threads: checkpoint.threads,
+        trainer, origin: origin, identity: identity, in: directory.checkpoints, threads: settings.checkpoint.threads,
         copy: urgency == .scheduled ? copy : nil, afterFailure: urgency == .afterFailure)
       inFlight = (save, PhaseClock.now - start)
-      if save.isInBackground { return }
-      try complete()
+      if !save.isInBackground { try complete() }
     }
   }
 
-  /// Collective: commits the save in flight if every rank has written its part.
-  func settle(waiting: Bool, _ urgency: Urgency = .scheduled) throws {
+  /// Collective: commits the save in flight, which is a scheduled one, if every rank has written its part.
+  func settle(waiting: Bool) throws {
     guard let (save, lost) = inFlight else { return }
     let start = PhaseClock.now
     if !waiting, try communicator.agree(on: !save.isWritten) {
       inFlight = (save, lost + PhaseClock.now - start)
       return
     }
-    try allowingFailure(urgency) { try complete() }
+    try allowingFailure(of: save.step, .scheduled) { try complete() }
   }
 
   private func complete() throws {
-    guard let (save, lost) = inFlight else { return }
+    guard let (save, before) = inFlight else { return }
     inFlight = nil
     let start = PhaseClock.now
     let result = try save.finish()
-    let name = TrainingCheckpoint.name(ofStep: save.step)
+    lastSaved = save.step
     var complaints: [String] = []
     try communicator.onRoot {
-      try directory.markLatest(name)
+      try directory.markLatest(TrainingCheckpoint.name(ofStep: save.step))
       complaints = directory.prune(
         keeping: settings.checkpoint.keep, keepEvery: settings.checkpoint.keepEvery, upTo: save.step)
-      try metrics?.append(result, lost: lost + PhaseClock.now - start)
     }
-    lastSaved = save.step
+    let lost = before + PhaseClock.now - start
+    try communicator.onRoot { try metrics?.append(result, lost: lost) }
     for complaint in complaints { report("warning: \(complaint)") }
-    report(line(result, lost: lost + PhaseClock.now - start, inBackground: save.isInBackground))
+    report(line(result, lost: lost, inBackground: save.isInBackground))
   }
 
   private func line(_ result: CheckpointSave.Result, lost: Double, inBackground: Bool) -> String {
@@ -66,15 +65,14 @@ extension TrainingRun {
   }
 
   /// What stands after a failed save is the checkpoint before it; whether the run goes on is for the settings to say.
-  private func allowingFailure(_ urgency: Urgency, _ work: () throws -> Void) throws {
+  private func allowingFailure(of step: Int, _ urgency: Urgency, _ work: () throws -> Void) throws {
     do {
       try work()
     } catch let failure as CollectiveFailure {
-      inFlight = nil
       guard urgency == .scheduled, settings.checkpoint.onFailure == .continue else { throw failure }
       report(
-        "warning: no checkpoint after step \(trainer.stepsDone): \(failure)"
-          + (lastSaved.map { " The one of step \($0) stays." } ?? "") + " Training goes on; the next one is tried in its turn.")
+        "warning: the checkpoint of step \(step) failed: \(failure)"
+          + (lastSaved.map { " That of step \($0) stands." } ?? "") + " Training goes on; the next is tried in its turn.")
     }
   }
 }

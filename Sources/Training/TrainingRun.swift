@@ -119,7 +119,7 @@ public final class TrainingRun {
           try save(record.step == settings.training.steps ? .last : .scheduled)
         }
         if try communicator.agree(on: StopSignals.raised != nil) {
-          try settle(waiting: true, .last)
+          try settle(waiting: true)
           if lastSaved != record.step { try save(.last) }
           try communicator.onRoot { try metrics?.flush() }
           report("stopped by \(StopSignals.raised ?? "a signal") after step \(record.step); --resume auto continues")
@@ -130,7 +130,7 @@ public final class TrainingRun {
       try saveLastGoodState(after: error)
       throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
     }
-    try settle(waiting: true, .last)
+    try settle(waiting: true)
     if lastSaved != trainer.stepsDone { try save(.last) }
     try writeAnchor()
     try communicator.onRoot { try metrics?.flush() }
@@ -162,7 +162,7 @@ public final class TrainingRun {
   /// there is nothing that the starting model does not hold.
   private func saveLastGoodState(after error: TrainingError) throws {
     do {
-      try settle(waiting: true, .last)
+      try settle(waiting: true)
       if trainer.stepsDone > 0, lastSaved != trainer.stepsDone { try save(.afterFailure) }
     } catch let failure as CollectiveFailure {
       throw CollectiveFailure(

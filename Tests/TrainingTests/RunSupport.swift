@@ -226,10 +226,11 @@ struct RankEnd: Sendable {
 }
 
 enum Runs {
-  /// Runs on threads that are ranks; every rank's end, errors included.
+  /// Runs on threads that are ranks; every rank's end, errors included. `onLine` gets what the root reports, as it does.
   static func ends(
     ranks: Int = 1, nodes: NodeMap? = nil, resume: TrainingRun.Resume = .no,
     prepare: @escaping @Sendable (TrainingRun) -> Void = { _ in },
+    onLine: @escaping @Sendable (String) -> Void = { _ in },
     _ settings: @escaping @Sendable (Int) throws -> RunConfiguration
   ) throws -> [RankEnd] {
     try Communicator.onThreads(ranks, nodes: nodes) { communicator in
@@ -237,7 +238,10 @@ enum Runs {
       do {
         let run = try TrainingRun(
           settings(communicator.rank), communicator: communicator, open: { try ModelSources.open($0) },
-          report: { end.lines.append($0) })
+          report: {
+            end.lines.append($0)
+            onLine($0)
+          })
         prepare(run)
         end.outcome = try run.run(resume: resume)
       } catch {
