@@ -4,6 +4,8 @@ public enum CheckpointTensors {
   public static func master(_ parameter: String) -> String { "master/" + parameter }
   public static func firstMoment(_ parameter: String) -> String { "moment1/" + parameter }
   public static func secondMoment(_ parameter: String) -> String { "moment2/" + parameter }
+  /// In the middle of a step: the sum of gradients so far.
+  public static func gradient(_ parameter: String) -> String { "gradient/" + parameter }
   /// What every rank holds of weights that travel as differences.
   public static func replica(_ parameter: String) -> String { "replica/" + parameter }
   /// What the rounding of gradients has lost on one rank.

@@ -37,6 +37,14 @@ public final class OrderedSum {
     }
   }
 
+  /// All slots as they are now, on every rank; they stay. Collective.
+  public func slotsOfAllRanks() throws(CommunicationError) -> [Double] {
+    var all = HostBuffer<Double>(count: slots.count, in: Arena("slots of a sum"))
+    for slot in 0..<slots.count { all[slot] = slots[slot] }
+    try communicator.sumDisjoint(&all)
+    return (0..<slots.count).map { all[$0] }
+  }
+
   /// The sum of all slots in ascending order, the same bits on every rank. Leaves every slot 0 for the next sum.
   public func total() throws(CommunicationError) -> Double {
     try communicator.sumDisjoint(&slots)

@@ -12,7 +12,7 @@ import Transformer
 final class CheckpointSave {
   /// Of the root; what a step paid for it is added by whoever waits.
   struct Result {
-    let step: Int
+    let mark: StepMark
     /// fp32 values of all ranks, and what they took on the device.
     var contentBytes = 0, storedBytes = 0
     /// From the first byte to the last rank's fsync.
@@ -21,7 +21,7 @@ final class CheckpointSave {
     var isKept = false
   }
 
-  let step: Int
+  let mark: StepMark
   private let trainer: Trainer
   private let folder: String
   private let options = ContainerOptions(chunkBytes: 1 << 20)
@@ -33,7 +33,7 @@ final class CheckpointSave {
   private var outcome: Swift.Result<(part: ContainerPart, seconds: Double), any Error>?
 
   private var communicator: Communicator { trainer.communicator }
-  private var target: String { folder + "/" + TrainingCheckpoint.name(ofStep: step) }
+  private var target: String { folder + "/" + mark.name }
   /// Where a checkpoint is completed if one of its step is there already.
   private var second: String { target + ".tmp-second" }
 
@@ -47,18 +47,19 @@ final class CheckpointSave {
     afterFailure: Bool = false
   ) throws {
     let communicator = trainer.communicator
-    step = trainer.stepsDone
+    mark = trainer.mark
     (self.trainer, self.folder, self.threads) = (trainer, folder, threads)
     isInBackground = copy != nil
     trainer.note(.saving)
     try trainer.updateReplica()
-    let target = folder + "/" + TrainingCheckpoint.name(ofStep: trainer.stepsDone)
+    let target = folder + "/" + trainer.mark.name
+    let metadata = try CheckpointState(trainer, identity).metadata
     var directory: ContainerWriter?
     temporary = try communicator.fromRoot {
       let isThere = FileBytes.exists(target)
       let writer = try ContainerWriter(
         directory: isThere ? target + ".tmp-second" : target, kind: .checkpoint,
-        metadata: CheckpointState(trainer, identity).metadata)
+        metadata: metadata)
       for file in origin.sidecars { try writer.addSidecar(name: file.name, bytes: file.bytes) }
       directory = writer
       FaultPoint.beforeFirstByte.reached()
@@ -113,7 +114,7 @@ final class CheckpointSave {
       let own = try communicator.onEveryRank { try outcome!.get() }
       let parts = try communicator.gatherStrings(String(decoding: own.part.json, as: UTF8.self))
       let slowest = try communicator.gatherStrings(String(own.seconds)).compactMap(Double.init).max() ?? own.seconds
-      var result = Result(step: step, writingSeconds: slowest)
+      var result = Result(mark: mark, writingSeconds: slowest)
       try communicator.onRoot { try commit(parts, &result) }
       return result
     } catch {

@@ -82,7 +82,7 @@ package final class MetricsLog {
   /// What a checkpoint cost: seconds that training lost, and that writing took.
   func append(_ save: CheckpointSave.Result, lost: Double) throws(RunDirectoryError) {
     try append([
-      "step": .integer(save.step),
+      "step": .integer(save.mark.step),
       "checkpoint": [
         "seconds_lost": Self.number(lost), "seconds_writing": Self.number(save.writingSeconds),
         "bytes": .integer(save.storedBytes), "content_bytes": .integer(save.contentBytes),

@@ -74,7 +74,7 @@ package struct RunDirectory {
   /// Whether the checkpoint at `path` is one of this run's.
   func owns(_ checkpoint: TrainingCheckpoint) -> Bool {
     guard let own = Self.realPath(checkpoints), let found = Self.realPath(checkpoint.path) else { return false }
-    return found == own + "/" + TrainingCheckpoint.name(ofStep: checkpoint.step)
+    return found == own + "/" + checkpoint.mark.name
   }
 
   /// `path` without links; nil if there is nothing.
@@ -104,7 +104,7 @@ package struct RunDirectory {
   package func prune(keeping count: Int, keepEvery: Int = 0, upTo step: Int) -> [String] {
     precondition(count >= 1 && keepEvery >= 0, "keeping \(count) checkpoints and each of \(keepEvery) steps")
     let old = TrainingCheckpoint.all(in: checkpoints).filter { $0.step <= step }.dropFirst(count)
-      .filter { keepEvery == 0 || !$0.step.isMultiple(of: keepEvery) }
+      .filter { keepEvery == 0 || $0.mark.microBatches > 0 || !$0.step.isMultiple(of: keepEvery) }
     // Those that earlier calls left.
     var complaints = CommittedDirectories.removeTrash(in: checkpoints, prefix: "step-")
     for checkpoint in old {

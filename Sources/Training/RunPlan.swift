@@ -79,7 +79,7 @@ extension TrainingRun {
       [
         "run": .string(directory.path), "steps": .integer(trainer.stepsDone), "finished": .bool(isFinished),
         "anchor": anchor.map { .string($0) } ?? .null,
-        "checkpoint": .string(directory.checkpoints + "/" + TrainingCheckpoint.name(ofStep: trainer.stepsDone)),
+        "checkpoint": .string(directory.checkpoints + "/" + trainer.mark.name),
       ],
       "run \(directory.path): \(trainer.stepsDone) of \(settings.training.steps) steps\n" + next
     )

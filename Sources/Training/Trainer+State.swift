@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Formats
 import Quantization
+import Settings
 import Tensors
 package import Transformer
 
@@ -9,7 +10,32 @@ package import Transformer
 extension Trainer {
   /// All that this rank writes into a checkpoint. A step that failed has spoiled what feedback keeps: then it is left out.
   func savedState(afterFailure: Bool = false) -> [DenseRows] {
-    ownedState + ownReplica + (afterFailure ? [] : ownFeedback)
+    ownedState + ownGradient + ownReplica + (afterFailure ? [] : ownFeedback)
+  }
+
+  /// In the middle of a step, the gradient of this rank's rows as far as it is summed.
+  var ownGradient: [DenseRows] { microBatchesDone > 0 ? gradientRows : [] }
+
+  var gradientRows: [DenseRows] {
+    state.units.flatMap { unit in
+      unit.runs.map { run in
+        let spec = unit.layout.parameters[run.matrix]
+        return unsafe DenseRows(
+          CheckpointTensors.gradient(spec.name), tensorRows: spec.rows, columns: spec.columns, rows: run.rows,
+          values: unit.gradient.unsafeMutableAddress() + run.shardOffset)
+      }
+    }
+  }
+
+  /// Fills the losses of this rank's sequences from those of all. A slot belongs to the rank that adds to it next.
+  func restoreLosses(_ all: [Double]) {
+    for round in 0..<lanes.roundCount {
+      guard let lane = lanes.lane(ofRank: communicator.rank, inRound: round) else { continue }
+      for micro in 0..<configuration.training.accumulation {
+        let first = firstSequence(lane: lane, micro: micro)
+        for slot in first..<first + space.sequences { lossSum.place(all[slot], at: slot) }
+      }
+    }
   }
 
   /// Masters and moments of the rows that this rank owns.

@@ -19,6 +19,8 @@ public final class Trainer {
   public let communicator: Communicator
   /// Optimizer steps done.
   public internal(set) var stepsDone = 0
+  /// Micro-batches of the next step that are done: their gradients and losses are summed. 0 between steps.
+  var microBatchesDone = 0
 
   let state: ShardedState
   let weights: WeightPublisher
@@ -35,11 +37,11 @@ public final class Trainer {
   var watchdog: Watchdog?
   let gradients: Parameters
   let localSums: LocalSums?
-  private let space: Workspace
+  let space: Workspace
   private let teacher: Teacher?
   let reducer: GradientReducer
   private let owner: GradientOwner
-  private let lossSum: OrderedSum
+  let lossSum: OrderedSum
   private let normSum: OrderedSum
   private let learningRate: LearningRateSchedule
   private var place = PassPlace()
@@ -150,7 +152,14 @@ public final class Trainer {
   /// One optimizer step.
   ///
   /// - Throws: `TrainingError.notFinite` on every rank in the same step, before any weight has changed.
-  public func step() throws -> StepRecord {
+  public func step() throws -> StepRecord { try step(pausingIf: { false })! }
+
+  /// One optimizer step, or the rest of one, or a part of it.
+  ///
+  /// - Parameter mayPause: asked between micro-batches; must say the same on every rank. Not asked where ranks sum several
+  ///   lanes by themselves: what they hold then fits no other ranks.
+  /// - Returns: nil if the step has been left: `microBatchesDone` says where.
+  func step(pausingIf mayPause: () throws -> Bool) throws -> StepRecord? {
     var clock = PhaseClock()
     let training = configuration.training
     let before = communicator.statistics
@@ -159,16 +168,24 @@ public final class Trainer {
       && (stepsDone + 1) % configuration.communication.checkEvery == 0
     weights.passingDigest = isChecked && weights.sharing == .layers ? WeightDigest() : nil
     place = PassPlace()
+    place.isFirst = microBatchesDone == 0
+    place.number = microBatchesDone * lanes.roundCount
+    let first = microBatchesDone, microBatches = passes * training.accumulation
+    microBatchesDone = 0
 
-    for pass in 0..<passes {
-      for micro in 0..<training.accumulation {
-        for round in 0..<lanes.roundCount {
-          (place.pass, place.micro, place.round) = (pass, micro, round)
-          place.isLast = pass == passes - 1 && micro == training.accumulation - 1 && round == lanes.roundCount - 1
-          try runLane(&clock)
-          place.isFirst = false
-          place.number += 1
-        }
+    for microBatch in first..<microBatches {
+      if microBatch > first, localSums == nil, try mayPause() {
+        try reducer.drain()
+        microBatchesDone = microBatch
+        return nil
+      }
+      for round in 0..<lanes.roundCount {
+        (place.pass, place.micro) = microBatch.quotientAndRemainder(dividingBy: training.accumulation)
+        place.round = round
+        place.isLast = microBatch == microBatches - 1 && round == lanes.roundCount - 1
+        try runLane(&clock)
+        place.isFirst = false
+        place.number += 1
       }
     }
     note(.waitingForGradients)
@@ -281,7 +298,7 @@ public final class Trainer {
   }
 
   /// Position of a lane's first sequence in the step.
-  private func firstSequence(lane: Int, micro: Int) -> Int {
+  func firstSequence(lane: Int, micro: Int) -> Int {
     (micro * lanes.lanes + lane) * space.sequences
   }
 

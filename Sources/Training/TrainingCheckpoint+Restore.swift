@@ -1,5 +1,6 @@
 import Checkpoints
 import Communication
+import Settings
 import Transformer
 
 extension TrainingCheckpoint {
@@ -7,16 +8,21 @@ extension TrainingCheckpoint {
   func restore(_ trainer: Trainer, threads: Int) throws {
     let (container, state) = try opened()
     try requireSameModel(container, trainer)
-    guard state.position.serialized() == trainer.position(ofStep: step).serialized() else {
+    let all = trainer.configuration.training.batch
+    guard state.position.serialized() == trainer.position(at: mark).serialized(),
+      state.losses.count == (mark.microBatches > 0 ? all : 0)
+    else {
       throw ModelError(
-        path, "step \(step) stands at another place of the text or of the schedules than this program derives for it",
+        path, "\(mark.words) stands at another place of the text or of the schedules than this program derives for it",
         hint: "Resume with the version that wrote the checkpoint, or start a new run from these weights as model.path.")
     }
-    try container.read(trainer.ownedState + trainer.wholeReplica, threads: threads)
+    let gradient = mark.microBatches > 0 ? trainer.gradientRows : []
+    try container.read(trainer.ownedState + gradient + trainer.wholeReplica, threads: threads)
+    if mark.microBatches > 0 { trainer.restoreLosses(state.losses) }
     trainer.weights.mastersReplaced()
     if trainer.weights.messages.replica != nil { trainer.weights.messages.replicaRestored() }
     if hasFeedback(for: trainer, container, state) { try container.read(trainer.ownFeedback, threads: threads) }
-    trainer.stepsDone = step
+    (trainer.stepsDone, trainer.microBatchesDone) = (mark.step, mark.microBatches)
   }
 
   /// Feedback of other ranks or nodes fits nowhere, and what is saved after a failed step has none: then it begins at

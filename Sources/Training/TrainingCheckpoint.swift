@@ -7,42 +7,34 @@ import Transformer
 ///                 data-RRRRR-NNNNN.zst           what rank R owns: byte planes of fp32 values
 ///                 config.json  tokenizer.json …  as in a model folder
 ///
+/// A signal can leave a step between two of its micro-batches: `step-000500+003` holds gradients summed so far as well.
+///
 /// Tensors are keyed by name and rows (see `CheckpointTensors`), so a run resumes on any number of ranks. Every number
 /// of a run is a function of (seed, step, position): the step *is* the state of data order, formats and schedules. What
 /// error feedback keeps is a rank's own, and only fits the same ranks on the same nodes.
 public struct TrainingCheckpoint: Sendable, Hashable {
   public let path: String
-  public let step: Int
+  let mark: StepMark
 
-  init(path: String, step: Int) {
+  /// Steps done.
+  public var step: Int { mark.step }
+
+  init(path: String, mark: StepMark) {
     self.path = path
-    self.step = step
+    self.mark = mark
   }
 
   /// The checkpoint at `path`, by its name; nil for any other name.
   public init?(path: String) {
-    guard let name = path.split(separator: "/").last, let step = Self.step(ofName: String(name)) else { return nil }
-    self.init(path: path, step: step)
-  }
-
-  static func name(ofStep step: Int) -> String {
-    let digits = String(step)
-    return "step-" + String(repeating: "0", count: max(0, 6 - digits.count)) + digits
-  }
-
-  /// nil for temporaries, refused ones and all else.
-  private static func step(ofName name: String) -> Int? {
-    guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(ofStep: step) else {
-      return nil
-    }
-    return step
+    guard let name = path.split(separator: "/").last, let mark = StepMark(name: String(name)) else { return nil }
+    self.init(path: path, mark: mark)
   }
 
   /// Checkpoints of a run, newest first.
   static func all(in folder: String) -> [TrainingCheckpoint] {
     FileBytes.names(in: folder)
-      .compactMap { name in step(ofName: name).map { TrainingCheckpoint(path: folder + "/" + name, step: $0) } }
-      .sorted { $0.step > $1.step }
+      .compactMap { TrainingCheckpoint(path: folder + "/" + $0) }
+      .sorted { $0.mark > $1.mark }
   }
 
   // MARK: Opening
@@ -60,9 +52,9 @@ public struct TrainingCheckpoint: Sendable, Hashable {
       throw CheckpointError("resume", path: manifest, expected: "a checkpoint", found: "an \(container.kind.name)")
     }
     let state = try CheckpointState(container.metadata, path: manifest)
-    guard state.step == step else {
+    guard state.mark == mark else {
       throw CheckpointError(
-        "resume", path: manifest, expected: "step \(step)", found: "step \(state.step)",
+        "resume", path: manifest, expected: mark.words, found: state.mark.words,
         hint: "The folder was renamed: use another checkpoint")
     }
     return (container, state)

@@ -16,8 +16,7 @@ extension TrainingRun {
   /// Collective. One save is in flight at most: this one waits for it.
   func save(_ urgency: Urgency) throws {
     try settle(waiting: true)
-    let step = trainer.stepsDone
-    try allowingFailure(of: step, urgency) {
+    try allowingFailure(of: trainer.mark, urgency) {
       let start = PhaseClock.now
       let save = try CheckpointSave(
         trainer, origin: origin, identity: identity, in: directory.checkpoints, threads: settings.checkpoint.threads,
@@ -35,7 +34,7 @@ extension TrainingRun {
       inFlight = (save, lost + PhaseClock.now - start)
       return
     }
-    try allowingFailure(of: save.step, .scheduled) { try complete() }
+    try allowingFailure(of: save.mark, .scheduled) { try complete() }
   }
 
   private func complete() throws {
@@ -43,12 +42,12 @@ extension TrainingRun {
     inFlight = nil
     let start = PhaseClock.now
     let result = try save.finish()
-    lastSaved = save.step
+    lastSaved = save.mark
     var complaints: [String] = []
     try communicator.onRoot {
-      try directory.markLatest(TrainingCheckpoint.name(ofStep: save.step))
+      try directory.markLatest(save.mark.name)
       complaints = directory.prune(
-        keeping: settings.checkpoint.keep, keepEvery: settings.checkpoint.keepEvery, upTo: save.step)
+        keeping: settings.checkpoint.keep, keepEvery: settings.checkpoint.keepEvery, upTo: save.mark.step)
     }
     let lost = before + PhaseClock.now - start
     try communicator.onRoot { try metrics?.append(result, lost: lost) }
@@ -57,7 +56,7 @@ extension TrainingRun {
   }
 
   private func line(_ result: CheckpointSave.Result, lost: Double, inBackground: Bool) -> String {
-    let name = TrainingCheckpoint.name(ofStep: result.step)
+    let name = result.mark.name
     if result.isKept { return "checkpoint \(name) is there already, verifies and holds the same: it stays" }
     return "saved checkpoint \(name): \(Figures.bytes(result.storedBytes)) of \(Figures.bytes(result.contentBytes)), "
       + (inBackground ? "written in \(Figures.fixed(result.writingSeconds, 2)) s beside training, " : "")
@@ -65,14 +64,14 @@ extension TrainingRun {
   }
 
   /// What stands after a failed save is the checkpoint before it; whether the run goes on is for the settings to say.
-  private func allowingFailure(of step: Int, _ urgency: Urgency, _ work: () throws -> Void) throws {
+  private func allowingFailure(of mark: StepMark, _ urgency: Urgency, _ work: () throws -> Void) throws {
     do {
       try work()
     } catch let failure as CollectiveFailure {
       guard urgency == .scheduled, settings.checkpoint.onFailure == .continue else { throw failure }
       report(
-        "warning: the checkpoint of step \(step) failed: \(failure)"
-          + (lastSaved.map { " That of step \($0) stands." } ?? "") + " Training goes on; the next is tried in its turn.")
+        "warning: the checkpoint of \(mark.words) failed: \(failure)"
+          + (lastSaved.map { " That of \($0.words) stands." } ?? "") + " Training goes on; the next is tried in its turn.")
     }
   }
 }

@@ -7,8 +7,8 @@ import Transformer
 extension TrainingRun {
   /// Fills the trainer and makes the run directory ready. Collective.
   ///
-  /// - Returns: the step this directory has a checkpoint of, if the run begins there.
-  func start(_ resume: Resume) throws -> Int? {
+  /// - Returns: where the run begins, if this directory has a checkpoint of it.
+  func start(_ resume: Resume) throws -> StepMark? {
     switch resume {
     case .no:
       try lockDirectory { try directory.requireVacant() }
@@ -53,7 +53,7 @@ extension TrainingRun {
   // MARK: Resume
 
   /// A damaged checkpoint is passed over for an older one and set aside; one of a changed configuration is an error.
-  private func resumeFromNewest() throws -> Int? {
+  private func resumeFromNewest() throws -> StepMark? {
     try lockDirectory {
       if TrainingCheckpoint.all(in: directory.checkpoints).isEmpty { try directory.requireNothingToLose() }
     }
@@ -80,8 +80,8 @@ extension TrainingRun {
         for (checkpoint, _) in refused { try CommittedDirectories.setAside(checkpoint.path) }
         try continueHere(at: candidate)
       }
-      report("resumed at step \(candidate.step) from \(candidate.path)")
-      return candidate.step
+      report("resumed at \(candidate.mark.words) from \(candidate.path)")
+      return candidate.mark
     }
     let error = NoUsableCheckpoint(
       path: directory.checkpoints, count: candidates.count, reason: "\(refused[0].reason)")
@@ -89,7 +89,7 @@ extension TrainingRun {
   }
 
   /// A checkpoint of this run directory is continued in place; one of another run begins a new directory.
-  private func resumeFrom(_ path: String) throws -> Int? {
+  private func resumeFrom(_ path: String) throws -> StepMark? {
     let found = try communicator.fromRoot {
       // A link, like `latest`, means what it points to.
       guard
@@ -116,8 +116,8 @@ extension TrainingRun {
         try describe()
       }
     }
-    report("resumed at step \(checkpoint.step) from \(checkpoint.path)")
-    return isOwn ? checkpoint.step : nil
+    report("resumed at \(checkpoint.mark.words) from \(checkpoint.path)")
+    return isOwn ? checkpoint.mark : nil
   }
 
   /// Reads all of it, every rank its share.
@@ -166,7 +166,7 @@ extension TrainingRun {
 
   private func continueHere(at checkpoint: TrainingCheckpoint) throws {
     try directory.truncateMetrics(after: checkpoint.step)
-    try directory.markLatest(TrainingCheckpoint.name(ofStep: checkpoint.step))
+    try directory.markLatest(checkpoint.mark.name)
     try describe()
   }
 }

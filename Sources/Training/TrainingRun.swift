@@ -37,11 +37,13 @@ public final class TrainingRun {
   let identity: RunIdentity
   let report: (String) -> Void
   private let validation: Validation?
+  /// Asked between steps, and between the micro-batches of a step.
+  package var isAskedToStop: () -> Bool = { StopSignals.raised != nil }
   /// Of the root: that it alone writes the directory, and what it writes there a line at a time.
   var lock: RunLock?
   var metrics: MetricsLog?
-  /// Step that the directory has a checkpoint of.
-  var lastSaved: Int?
+  /// What the directory has a checkpoint of.
+  var lastSaved: StepMark?
   /// The checkpoint that is being written, and the seconds that training has lost to it.
   var inFlight: (save: CheckpointSave, lost: Double)?
   /// Where it is written from in the background.
@@ -108,7 +110,9 @@ public final class TrainingRun {
     defer { inFlight?.save.abandon() }
     do {
       while trainer.stepsDone < settings.training.steps {
-        let record = try trainer.step()
+        guard let record = try trainer.step(pausingIf: { try communicator.agree(on: isAskedToStop()) }) else {
+          return try stop()
+        }
         try communicator.onRoot { try metrics?.append(record) }
         if record.step % settings.logging.every == 0 || record.step == settings.training.steps { report(line(record)) }
         if settings.logging.validateEvery > 0 && record.step % settings.logging.validateEvery == 0 {
@@ -118,12 +122,8 @@ public final class TrainingRun {
         if settings.checkpoint.every > 0 && record.step % settings.checkpoint.every == 0 {
           try save(record.step == settings.training.steps ? .last : .scheduled)
         }
-        if try communicator.agree(on: StopSignals.raised != nil) {
-          try settle(waiting: true)
-          if lastSaved != record.step { try save(.last) }
-          try communicator.onRoot { try metrics?.flush() }
-          report("stopped by \(StopSignals.raised ?? "a signal") after step \(record.step); --resume auto continues")
-          return finish(.stopped(step: record.step))
+        if try communicator.agree(on: isAskedToStop()) {
+          return try stop()
         }
       }
     } catch let error as TrainingError {
@@ -131,10 +131,19 @@ public final class TrainingRun {
       throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
     }
     try settle(waiting: true)
-    if lastSaved != trainer.stepsDone { try save(.last) }
+    if lastSaved != trainer.mark { try save(.last) }
     try writeAnchor()
     try communicator.onRoot { try metrics?.flush() }
     return finish(.finished)
+  }
+
+  /// Saves where the run stands, which can be in the middle of a step.
+  private func stop() throws -> Outcome {
+    try settle(waiting: true)
+    if lastSaved != trainer.mark { try save(.last) }
+    try communicator.onRoot { try metrics?.flush() }
+    report("stopped by \(StopSignals.raised ?? "a signal") after \(trainer.mark.words); --resume auto continues")
+    return finish(.stopped(step: trainer.stepsDone))
   }
 
   private func openMetrics() throws -> MetricsLog {
@@ -163,7 +172,7 @@ public final class TrainingRun {
   private func saveLastGoodState(after error: TrainingError) throws {
     do {
       try settle(waiting: true)
-      if trainer.stepsDone > 0, lastSaved != trainer.stepsDone { try save(.afterFailure) }
+      if trainer.stepsDone > 0, lastSaved != trainer.mark { try save(.afterFailure) }
     } catch let failure as CollectiveFailure {
       throw CollectiveFailure(
         underlying: PeerFailure(description: "\(error) That state could not be saved: \(failure)"),

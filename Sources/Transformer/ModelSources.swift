@@ -56,10 +56,7 @@ public enum ModelSources {
   private static func model(ofRun path: String) -> String? {
     let fixed = [path + "/anchor", path + "/latest"]
     if let model = fixed.first(where: isModel) { return model }
-    // A committed checkpoint has a plain number; unfinished and refused ones have a suffix.
-    let steps = FileBytes.names(in: path + "/checkpoints").compactMap { name in
-      name.hasPrefix("step-") ? Int(name.dropFirst(5)).map { (step: $0, name: name) } : nil
-    }
-    return steps.sorted { $0.step > $1.step }.map { path + "/checkpoints/" + $0.name }.first(where: isModel)
+    let marks = FileBytes.names(in: path + "/checkpoints").compactMap { StepMark(name: $0) }
+    return marks.sorted(by: >).map { path + "/checkpoints/" + $0.name }.first(where: isModel)
   }
 }

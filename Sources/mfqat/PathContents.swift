@@ -52,10 +52,7 @@ enum PathContents {
   static func models(ofRun path: String) -> [PathContents] {
     var models: [PathContents] = []
     if TensorContainer.isContainer(path + "/anchor") { models.append(.anchor(path + "/anchor")) }
-    let steps = FileBytes.names(in: path + "/checkpoints").compactMap { name in
-      name.hasPrefix("step-") ? Int(name.dropFirst(5)).map { (step: $0, path: path + "/checkpoints/" + name) } : nil
-    }
-    let newestFirst = steps.sorted { $0.step > $1.step }.map(\.path)
-    return models + newestFirst.filter(TensorContainer.isContainer).map { .checkpoint($0) }
+    let marks = FileBytes.names(in: path + "/checkpoints").compactMap { StepMark(name: $0) }
+    return models + marks.sorted(by: >).map { .checkpoint(path + "/checkpoints/" + $0.name) }
   }
 }

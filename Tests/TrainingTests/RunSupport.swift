@@ -185,7 +185,11 @@ final class RunPlace: Sendable {
 
   /// The tensors of `state` as a reader gets them that verifies nothing beforehand.
   func read(_ directory: String, _ step: Int) throws -> [String: String] {
-    let container = try checkpoint(directory, step)
+    try read("\(directory)/checkpoints/\(TrainingCheckpointName.of(step: step))")
+  }
+
+  func read(_ checkpoint: String) throws -> [String: String] {
+    let container = try TensorContainer(self(checkpoint))
     var state: [String: String] = [:]
     for tensor in container.tensors {
       for (plane, hash) in try container.contentHashes(tensor.name) { state["\(tensor.name) \(plane)"] = "\(hash)" }
