@@ -3,20 +3,20 @@
 /// shrink as far as zstd can, several times faster than its search for matches.
 ///
 /// Memory: one compressed chunk and the contexts of libzstd.
-final class ChunkCompressor {
+package final class ChunkCompressor {
   private let methods: [ZstdCompressor]
   private let samples = ScratchBytes(capacity: 1)
   private let output = ScratchBytes(capacity: 1)
 
   /// `level` is that of libzstd's own search, which is one of the methods.
-  init(level: Int) {
+  package init(level: Int) {
     precondition((1...12).contains(level), "zstd level \(level)")
     methods = [ZstdCompressor.Method.bytes, .runs, .level(level)].map(ZstdCompressor.init)
   }
 
   /// The compressed frame of `content` (1 byte or more), valid until the next call; nil where raw blocks should hold it,
   /// since compression saves 2 % or less.
-  func compress(_ content: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+  package func compress(_ content: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     let sample = unsafe sampled(content)
     var best: (method: Int, size: Int)?
     for (index, method) in methods.enumerated() {

@@ -76,6 +76,6 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
 }
 
 /// Low 32 bits of XXH64, seed 0: the checksum of zstd frames and of the seek table.
-func frameChecksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+package func frameChecksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
   unsafe UInt32(truncatingIfNeeded: XXH64(bytes.baseAddress, bytes.count, 0))
 }

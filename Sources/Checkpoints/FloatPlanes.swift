@@ -1,9 +1,9 @@
 /// fp32 values as four byte planes, plane k with byte k of each value, and back. One pass over the values.
-enum FloatPlanes {
+package enum FloatPlanes {
   static let count = 4
 
   /// Spreads `values` over four planes of as many bytes.
-  static func split(
+  package static func split(
     _ values: UnsafeBufferPointer<UInt32>, into planes: (
       UnsafeMutableRawBufferPointer, UnsafeMutableRawBufferPointer, UnsafeMutableRawBufferPointer,
       UnsafeMutableRawBufferPointer
@@ -29,7 +29,7 @@ enum FloatPlanes {
   }
 
   /// Puts the values together again.
-  static func merge(
+  package static func merge(
     _ planes: (UnsafeRawBufferPointer, UnsafeRawBufferPointer, UnsafeRawBufferPointer, UnsafeRawBufferPointer),
     into values: UnsafeMutableBufferPointer<UInt32>
   ) {
