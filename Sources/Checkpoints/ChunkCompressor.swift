@@ -35,7 +35,7 @@ package final class ChunkCompressor {
   private static let wholeLimit = 1 << 16
   /// Length of one of the pieces a sample consists of. One row of zeros among many should be met by some of them.
   private static let pieceSize = 128
-  /// At least as many of them, and one of 65 of the content: not a power of two, which could always meet the same columns.
+  /// At least as many of them, and one of 65 of the content: no power of two, which could meet the same columns always.
   private static let pieceCount = 128, step = 65
 
   private func sampled(_ content: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {

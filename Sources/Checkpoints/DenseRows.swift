@@ -132,7 +132,8 @@ extension TensorContainer {
     for piece in try requireTensor(rows.name).pieces {
       let part = rows.rows.clamped(to: piece.rowStart..<piece.rowStart + piece.rows)
       guard !part.isEmpty else { continue }
-      let wanted = (part.lowerBound - piece.rowStart) * rows.columns..<(part.upperBound - piece.rowStart) * rows.columns
+      let first = (part.lowerBound - piece.rowStart) * rows.columns
+      let wanted = first..<first + part.count * rows.columns
       for chunk in piece.planes.lazy.flatMap(\.chunks) where wanted.overlaps(chunk.start..<chunk.start + chunk.size) {
         files[chunk.file].prefetch(chunk.range)
       }

@@ -67,7 +67,10 @@ final class ReadableFile: Sendable {
   func read(at offset: Int, into destinations: [UnsafeMutableRawBufferPointer]) throws(CheckpointError) {
     let vectors = unsafe destinations.map { unsafe iovec(iov_base: $0.baseAddress, iov_len: $0.count) }
     // In one call where the system takes it; what is missing after that is read, or refused, one by one.
-    var done = unsafe vectors.count <= vectorLimit ? max(0, preadv(descriptor, vectors, Int32(vectors.count), off_t(offset))) : 0
+    var done = 0
+    if unsafe vectors.count <= vectorLimit {
+      done = unsafe max(0, preadv(descriptor, vectors, Int32(vectors.count), off_t(offset)))
+    }
     var position = offset
     for unsafe destination in unsafe destinations {
       let part = min(done, destination.count)
@@ -151,7 +154,10 @@ final class WritableFile {
       unsafe iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.baseAddress), iov_len: $0.count)
     }
     // In one call where the system takes it; what is missing after that is written, or refused, one by one.
-    var done = unsafe vectors.count <= vectorLimit ? max(0, pwritev(descriptor, vectors, Int32(vectors.count), off_t(size))) : 0
+    var done = 0
+    if unsafe vectors.count <= vectorLimit {
+      done = unsafe max(0, pwritev(descriptor, vectors, Int32(vectors.count), off_t(size)))
+    }
     var position = size
     for unsafe piece in unsafe pieces {
       let part = min(done, piece.count)

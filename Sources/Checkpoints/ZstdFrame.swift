@@ -1,6 +1,7 @@
 import CZstd
 
-/// One independent zstd frame a chunk: content size and checksum always present, raw blocks where compression does not pay.
+/// One independent zstd frame a chunk: content size and checksum always present, raw blocks where compression does not
+/// pay.
 ///
 /// Both kinds are ordinary frames (RFC 8878) that `zstd -d` reads.
 enum ZstdFrame {

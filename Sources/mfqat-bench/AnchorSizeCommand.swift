@@ -12,7 +12,7 @@ struct AnchorSizeCommand: ParsableCommand {
     commandName: "anchor-size",
     abstract: "Stored bytes of block formats, against the entropy of their planes and interleaved blocks.",
     discussion: """
-      The bound is the order-0 entropy of each tensor's planes: the size of the plane times the entropy of its bytes. The \
+      The bound is the order-0 entropy of each tensor's planes: the plane's size times the entropy of its bytes. The \
       other layout is one zstd stream of blocks, each block's codes with its scale behind them, at level 3. Values are \
       made up: 4096 x 1024 of each kind; of a model, all its matrices, rounded; of an anchor, what it holds.
       """)
@@ -111,7 +111,8 @@ struct AnchorSizeCommand: ParsableCommand {
     let storedBits = 8 * Double(stored) / Double(elements)
     let above = Double(stored) / entropy - 1, ratio = Double(stored) / Double(interleaved)
     report.line([
-      ("bench", "anchor-size"), ("values", .string(values)), ("format", .string(format)), ("elements", .integer(elements)),
+      ("bench", "anchor-size"), ("values", .string(values)), ("format", .string(format)),
+      ("elements", .integer(elements)),
       ("stored_bytes", .integer(stored)), ("entropy_bytes", entropy.json), ("interleaved_bytes", .integer(interleaved)),
       ("above_entropy", above.json), ("of_interleaved", ratio.json),
     ])

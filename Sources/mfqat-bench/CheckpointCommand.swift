@@ -2,14 +2,14 @@ import ArgumentParser
 import Checkpoints
 import Foundation
 
-/// `mfqat-bench checkpoint`: saving, loading and verifying a training state, beside what the disk and the processor allow.
+/// `mfqat-bench checkpoint`: saving, loading and verifying a training state, beside what disk and processor allow.
 struct CheckpointCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "checkpoint",
     abstract: "Save, load and verify a training state, beside what the disk and the processor allow.",
     discussion: """
-      The state is made up: weights with row scales, first and second moments. Four things are timed by the wall clock, in \
-      turns: plain files (the same stored bytes written in order with fsync, and read in order), the pipeline alone \
+      The state is made up: weights with row scales, first and second moments. Timed by the wall clock, in turns: plain \
+      files (the same stored bytes written in order with fsync, and read in order), the pipeline alone \
       (files in memory: splitting, compressing, hashing and a copy; or reading, decoding and checking), saves with fsync \
       and commit, loads and verification. Before everything that reads, files are dropped from the cache where the \
       system allows. Whatever is loaded is compared with what was saved. Rates are of content, compressed or not.
@@ -45,7 +45,7 @@ struct CheckpointCommand: ParsableCommand {
       "Content \((bytes / 1e6).fixed(0)) MB, stored \((Double(measurement.storedBytes) / 1e6).fixed(0)) MB. "
         + (measurement.resident < 0.01
           ? "Files were dropped from the cache before they were read.\n"
-          : "Up to \((100 * measurement.resident).fixed(0)) % of a file stayed in the cache: reading is not the disk's speed.\n"))
+          : "Up to \((100 * measurement.resident).fixed(0)) % of a file stayed in the cache: reads are not the disk's.\n"))
     rates(measurement, bytes)
     try planes(measurement)
     stages(measurement.state)

@@ -22,7 +22,7 @@ import Checkpoints
     unsafe words = UnsafeBufferPointer(
       start: UnsafeRawPointer(first.baseAddress!).assumingMemoryBound(to: UInt32.self), count: first.count)
     unsafe planes = .allocate(byteCount: 4 * first.count, alignment: 64)
-    split()
+    split { $0 }
   }
 
   deinit { unsafe planes.deallocate() }
@@ -37,26 +37,28 @@ import Checkpoints
     ]
     var samples = unsafe [Sample](repeating: Sample(), count: works.count + 1)
     for turn in 0...turns {
-      var times = [Sample.one(split)]
+      // Into one chunk again and again, as a save does.
+      var times = [Sample.one { split { 0..<$0.count } }]
       for unsafe work in unsafe works {
         times.append(Sample.one { unsafe forEachChunk(work.planes, work.work) })
       }
       if turn > 0 { for (index, time) in times.enumerated() { samples[index].add(time) } }
     }
     let bytes = Double(count) / 1e9
-    var stages = [Stage(name: "split into planes", secondsPerGigabyte: samples[0].processor.median / (4 * bytes), share: 1)]
-    for (index, work) in unsafe works.enumerated() {
+    let spreading = samples[0].processor.median / (4 * bytes)
+    var stages = [Stage(name: "split into planes", secondsPerGigabyte: spreading, share: 1)]
+    for unsafe (index, work) in unsafe works.enumerated() {
       let seconds = unsafe samples[index + 1].processor.median / (Double(work.planes.count) * bytes)
       unsafe stages.append(Stage(name: work.name, secondsPerGigabyte: seconds, share: work.share))
     }
     return stages
   }
 
-  private func split() {
+  private func split(_ place: (Range<Int>) -> Range<Int>) {
     for start in stride(from: 0, to: count, by: Self.chunk) {
-      let part = start..<min(start + Self.chunk, count)
+      let part = start..<min(start + Self.chunk, count), to = place(part)
       unsafe FloatPlanes.split(
-        UnsafeBufferPointer(rebasing: words[part]), into: (plane(0, part), plane(1, part), plane(2, part), plane(3, part)))
+        UnsafeBufferPointer(rebasing: words[part]), into: (plane(0, to), plane(1, to), plane(2, to), plane(3, to)))
     }
   }
 

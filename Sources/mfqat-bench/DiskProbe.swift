@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// What a directory's device does with plain files: bytes written in order and brought to the device, bytes read in order.
+/// What a device does with plain files: bytes written in order and brought to the device, bytes read in order.
 enum DiskProbe {
   private static let pieceSize = 8 << 20
 

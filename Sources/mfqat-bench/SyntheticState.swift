@@ -22,7 +22,8 @@ import Tensors
         unsafe memory.append(values)
         rows.append(
           unsafe DenseRows(
-            "\(kind)/\(first / Self.tensorRows)", tensorRows: count, columns: Self.columns, rows: 0..<count, values: values))
+            "\(kind)/\(first / Self.tensorRows)", tensorRows: count, columns: Self.columns, rows: 0..<count,
+            values: values))
       }
     }
     self.rows = rows

@@ -15,11 +15,11 @@ struct AnchorSizeTests {
 
     func rows(_ rows: Int, _ columns: Int) -> [[Float]] {
       (0..<rows).map { row in
-        let scale = self == .rowScales ? exp(0.5 * gaussian(row, 9)) : 1
+        let scale = self == .rowScales ? exp(0.5 * normal(row, 9)) : 1
         return (0..<columns).map { column in
           let index = row * columns + column
-          let tail = self == .studentT ? 2 / sqrt((2...5).reduce(0) { $0 + pow(gaussian(index, UInt64($1)), 2) }) : 1
-          return Float(0.02 * scale * gaussian(index, 1) * tail)
+          let tail = self == .studentT ? 2 / sqrt((2...5).reduce(0) { $0 + pow(normal(index, UInt64($1)), 2) }) : 1
+          return Float(0.02 * scale * normal(index, 1) * tail)
         }
       }
     }
@@ -77,7 +77,7 @@ struct AnchorSizeTests {
 }
 
 /// A Gaussian value of its index (Box-Muller).
-private func gaussian(_ index: Int, _ seed: UInt64) -> Double {
+private func normal(_ index: Int, _ seed: UInt64) -> Double {
   let bits = word(index, seed: seed)
   let radius = sqrt(-2 * log((Double(bits >> 32) + 0.5) * 0x1p-32))
   return radius * cos(2 * Double.pi * Double(bits & 0xFFFF_FFFF) * 0x1p-32)
