@@ -7,7 +7,7 @@ public struct ContainerOptions: Sendable {
   public var chunkBytes = 4 << 20
   /// A new data file is begun before one grows beyond this.
   public var fileByteLimit = 16 << 30
-  /// zstd level, 1 to 12.
+  /// Level of zstd's search for matches, 1 to 12, for the chunks in which that pays.
   public var level = 3
 
   public init(chunkBytes: Int = 4 << 20, fileByteLimit: Int = 16 << 30, level: Int = 3) {
@@ -35,6 +35,8 @@ public final class ContainerPartWriter {
   private let options: ContainerOptions
   private let output: FrameFileWriter
   private var open: OpenPiece?
+  /// One a plane, for one piece after the other.
+  private let buffers = (0..<FloatPlanes.count).map { _ in ScratchBytes(capacity: 1) }
   private var part = ContainerPart()
   private var isFinished = false
 
@@ -78,13 +80,19 @@ public final class ContainerPartWriter {
     let shape = try begin(name, shape, StoredTensor.dense, rows)
     precondition(
       values.count == rows.count * shape.columns, "\(name): \(values.count) values for \(rows.count) rows of \(shape)")
-    guard open != nil else { return }
-    for plane in 0..<4 {
-      let shift = UInt32(8 * plane)
-      try unsafe open!.planes[plane].append(count: values.count, to: output) { first, destination in
-        for index in 0..<destination.count {
-          unsafe destination[index] = UInt8(truncatingIfNeeded: values[first + index].bitPattern >> shift)
-        }
+    guard let planes = open?.planes else { return }
+    try unsafe values.withUnsafeBytes { (bytes) throws(CheckpointError) in
+      let words = unsafe bytes.bindMemory(to: UInt32.self)
+      defer { unsafe _ = bytes.bindMemory(to: Float.self) }
+      var done = 0
+      while done < words.count {
+        // The planes are cut alike, so one has as much room as the others.
+        let take = min(planes[0].room, words.count - done)
+        unsafe FloatPlanes.split(
+          UnsafeBufferPointer(rebasing: words[done..<done + take]),
+          into: (planes[0].next(take), planes[1].next(take), planes[2].next(take), planes[3].next(take)))
+        for plane in planes { try plane.advance(take, to: output) }
+        done += take
       }
     }
   }
@@ -134,9 +142,10 @@ public final class ContainerPartWriter {
     let most = shape.rows - rows.lowerBound
     open = OpenPiece(
       tensor: tensor, rowStart: rows.lowerBound, rows: rows.count,
-      planes: StoredPlane.layout(format: format, shape: shape).map { layout in
+      planes: zip(StoredPlane.layout(format: format, shape: shape), buffers).map { layout, buffer in
         PlaneWriter(
-          layout.kind, rowBytes: layout.rowBytes, most: most * layout.rowBytes, chunkBytes: options.chunkBytes)
+          layout.kind, rowBytes: layout.rowBytes, most: most * layout.rowBytes, chunkBytes: options.chunkBytes,
+          buffer: buffer)
       })
     return shape
   }
@@ -144,10 +153,7 @@ public final class ContainerPartWriter {
   private func append(_ bytes: Span<UInt8>, plane: Int) throws(CheckpointError) {
     guard !bytes.isEmpty else { return }
     try unsafe bytes.withUnsafeBytes { (source) throws(CheckpointError) in
-      try unsafe open!.planes[plane].append(count: source.count, to: output) { first, destination in
-        unsafe destination.copyMemory(
-          from: UnsafeRawBufferPointer(rebasing: source[first..<first + destination.count]))
-      }
+      try unsafe open!.planes[plane].append(source, to: output)
     }
   }
 

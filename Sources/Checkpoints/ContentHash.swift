@@ -14,7 +14,7 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
   }
 
   public init(_ bytes: UnsafeRawBufferPointer) {
-    let hash = unsafe XXH3_128bits(bytes.baseAddress, bytes.count)
+    let hash = unsafe XXH3_128bits_widest(bytes.baseAddress, bytes.count)
     self.init(high: hash.high64, low: hash.low64)
   }
 
@@ -65,7 +65,7 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
   deinit { unsafe XXH3_freeState(state) }
 
   func update(_ bytes: UnsafeRawBufferPointer) {
-    unsafe XXH3_128bits_update(state, bytes.baseAddress, bytes.count)
+    unsafe _ = XXH3_128bits_update_widest(state, bytes.baseAddress, bytes.count)
   }
 
   /// The hash of everything so far.
@@ -76,6 +76,6 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
 }
 
 /// Low 32 bits of XXH64, seed 0: the checksum of zstd frames and of the seek table.
-func frameChecksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+package func frameChecksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
   unsafe UInt32(truncatingIfNeeded: XXH64(bytes.baseAddress, bytes.count, 0))
 }

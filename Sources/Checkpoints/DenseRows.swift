@@ -117,8 +117,26 @@ extension TensorContainer {
     let container = SharedContainer(self), cut = jobs
     try ParallelWork.run(jobs.count, threads: threads, worker: { container.another() }) { reader, index in
       let job = cut[index]
+      // While this run is decoded the disk fetches the one that this thread will probably take next.
+      if index == 0 { for first in cut.indices.prefix(threads) { try reader.prefetch(cut[first]) } }
+      if index + threads < cut.count { try reader.prefetch(cut[index + threads]) }
       var values = unsafe MutableSpan(_unsafeStart: job.values, count: job.count)
       try reader.readDense(job.name, rows: job.rows, into: &values)
+    }
+  }
+}
+
+extension TensorContainer {
+  /// Lets the system begin to read the chunks of these rows.
+  fileprivate func prefetch(_ rows: DenseRows) throws(CheckpointError) {
+    for piece in try requireTensor(rows.name).pieces {
+      let part = rows.rows.clamped(to: piece.rowStart..<piece.rowStart + piece.rows)
+      guard !part.isEmpty else { continue }
+      let first = (part.lowerBound - piece.rowStart) * rows.columns
+      let wanted = first..<first + part.count * rows.columns
+      for chunk in piece.planes.lazy.flatMap(\.chunks) where wanted.overlaps(chunk.start..<chunk.start + chunk.size) {
+        files[chunk.file].prefetch(chunk.range)
+      }
     }
   }
 }

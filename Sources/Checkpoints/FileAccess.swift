@@ -14,6 +14,9 @@ func errnoHint(_ code: Int32) -> String? {
   }
 }
 
+/// Pieces of memory that one system call takes.
+private let vectorLimit = 1024
+
 /// An open regular file, read by position; its size is that at opening.
 final class ReadableFile: Sendable {
   let path: String
@@ -60,6 +63,30 @@ final class ReadableFile: Sendable {
     }
   }
 
+  /// Fills `destinations` one after the other with the bytes from `offset` on.
+  func read(at offset: Int, into destinations: [UnsafeMutableRawBufferPointer]) throws(CheckpointError) {
+    let vectors = unsafe destinations.map { unsafe iovec(iov_base: $0.baseAddress, iov_len: $0.count) }
+    // In one call where the system takes it; what is missing after that is read, or refused, one by one.
+    var done = 0
+    if unsafe vectors.count <= vectorLimit {
+      done = unsafe max(0, preadv(descriptor, vectors, Int32(vectors.count), off_t(offset)))
+    }
+    var position = offset
+    for unsafe destination in unsafe destinations {
+      let part = min(done, destination.count)
+      if part < destination.count {
+        try unsafe read(at: position + part, into: UnsafeMutableRawBufferPointer(rebasing: destination[part...]))
+      }
+      done -= part
+      position += destination.count
+    }
+  }
+
+  /// Says that the bytes of `range` will be wanted soon.
+  func prefetch(_ range: Range<Int>) {
+    _ = posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
+  }
+
   func bytes(_ range: Range<Int>) throws(CheckpointError) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: range.count)
     var span = bytes.mutableSpan
@@ -97,6 +124,7 @@ final class ReadableFile: Sendable {
 final class WritableFile {
   let path: String
   private(set) var size = 0
+  private var handedOver = 0
   private var descriptor: Int32
 
   /// Creates `path`, which must not exist.
@@ -118,6 +146,40 @@ final class WritableFile {
   func append(_ bytes: [UInt8]) throws(CheckpointError) {
     try unsafe bytes.span.withUnsafeBytes { (buffer) throws(CheckpointError) in try unsafe append(buffer) }
   }
+
+  /// Appends `pieces` one after the other.
+  func append(_ pieces: [UnsafeRawBufferPointer]) throws(CheckpointError) {
+    precondition(descriptor >= 0, "\(path) is closed")
+    let vectors = unsafe pieces.map {
+      unsafe iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.baseAddress), iov_len: $0.count)
+    }
+    // In one call where the system takes it; what is missing after that is written, or refused, one by one.
+    var done = 0
+    if unsafe vectors.count <= vectorLimit {
+      done = unsafe max(0, pwritev(descriptor, vectors, Int32(vectors.count), off_t(size)))
+    }
+    var position = size
+    for unsafe piece in unsafe pieces {
+      let part = min(done, piece.count)
+      if part < piece.count {
+        try unsafe write(UnsafeRawBufferPointer(rebasing: piece[part...]), at: position + part)
+      }
+      done -= part
+      position += piece.count
+    }
+    size = max(size, position)
+    startWriteback()
+  }
+
+  /// Lets the device begin while more is prepared; otherwise all of it would wait for `close`. Linux starts to write what
+  /// is not needed in memory any more. A hint: errors show at `close`.
+  private func startWriteback() {
+    guard size - handedOver >= Self.writebackStep else { return }
+    _ = posix_fadvise(descriptor, off_t(handedOver), off_t(size - handedOver), POSIX_FADV_DONTNEED)
+    handedOver = size
+  }
+
+  private static let writebackStep = 8 << 20
 
   /// Writes `bytes` at byte `offset`, all of them or an error.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(CheckpointError) {

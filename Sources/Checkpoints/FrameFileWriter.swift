@@ -3,7 +3,7 @@ final class FrameFileWriter {
   private let directory: String
   private let prefix: String
   private let fileByteLimit: Int
-  private let compressor: ZstdCompressor
+  private let compressor: ChunkCompressor
   private var current: (file: WritableFile, hasher: ContentHasher, table: SeekTable)?
   /// Finished files.
   private(set) var files: [StoredFile] = []
@@ -13,15 +13,33 @@ final class FrameFileWriter {
     self.directory = directory
     self.prefix = prefix
     self.fileByteLimit = fileByteLimit
-    compressor = ZstdCompressor(level: level)
+    compressor = ChunkCompressor(level: level)
   }
 
   /// Writes `content` as one frame; `start` is where it lies in its plane.
   func append(_ content: UnsafeRawBufferPointer, start: Int) throws(CheckpointError) -> StoredChunk {
-    let frame = unsafe compressor.frame(content)
+    if let frame = unsafe compressor.compress(content) {
+      // The last four bytes of a frame are its checksum: the same number the table wants.
+      let checksum = unsafe frame.suffix(RawFrame.checksumSize).enumerated().reduce(0 as UInt32) {
+        $0 | UInt32($1.1) << UInt32(8 * $1.0)
+      }
+      return try unsafe append([frame], of: content, start: start, checksum: checksum, isRaw: false)
+    }
+    let checksum = unsafe frameChecksum(content)
+    let frame = RawFrame(contentSize: content.count, checksum: checksum)
+    return try unsafe frame.marks.span.withUnsafeBytes { (marks) throws(CheckpointError) in
+      try unsafe append(
+        frame.pieces(content, marks), of: content, start: start, checksum: checksum, isRaw: true)
+    }
+  }
+
+  /// Appends the frame whose bytes are `pieces`.
+  private func append(
+    _ pieces: [UnsafeRawBufferPointer], of content: UnsafeRawBufferPointer, start: Int, checksum: UInt32, isRaw: Bool
+  ) throws(CheckpointError) -> StoredChunk {
+    let size = unsafe pieces.reduce(0) { $0 + $1.count }
     if let current, current.file.size > 0,
-      unsafe current.file.size + frame.bytes.count > fileByteLimit
-        || current.table.entries.count == SeekTable.entryLimit
+      current.file.size + size > fileByteLimit || current.table.entries.count == SeekTable.entryLimit
     {
       try finishFile()
     }
@@ -32,17 +50,12 @@ final class FrameFileWriter {
     }
     let file = current!.file
     let chunk = unsafe StoredChunk(
-      file: files.count, offset: file.size, storedSize: frame.bytes.count, start: start, size: content.count,
-      hash: ContentHash(content), isRaw: frame.isRaw)
-    try unsafe file.append(frame.bytes)
-    unsafe current!.hasher.update(frame.bytes)
-    // The last four bytes of a frame are its checksum: the same number the table wants.
-    let checksum = unsafe frame.bytes.suffix(4).enumerated().reduce(0 as UInt32) {
-      $0 | UInt32($1.1) << UInt32(8 * $1.0)
-    }
-    unsafe current!.table.entries.append(
-      SeekTable.Entry(
-        storedSize: UInt32(frame.bytes.count), contentSize: UInt32(content.count), checksum: checksum))
+      file: files.count, offset: file.size, storedSize: size, start: start, size: content.count,
+      hash: ContentHash(content), isRaw: isRaw)
+    for unsafe piece in unsafe pieces { unsafe current!.hasher.update(piece) }
+    try unsafe file.append(pieces)
+    current!.table.entries.append(
+      SeekTable.Entry(storedSize: UInt32(size), contentSize: UInt32(content.count), checksum: checksum))
     return chunk
   }
 

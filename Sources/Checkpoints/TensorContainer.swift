@@ -184,16 +184,46 @@ public final class TensorContainer {
     try unsafe destination.withUnsafeMutableBytes { (buffer) throws(CheckpointError) in
       let words = unsafe buffer.bindMemory(to: UInt32.self)
       defer { unsafe _ = buffer.bindMemory(to: Float.self) }
-      for plane in 0..<4 {
-        let shift = UInt32(8 * plane)
-        try unsafe forEachChunk(of: tensor, plane: plane, rows, rowBytes: columns) {
-          (first, bytes) throws(CheckpointError) in
-          // The first plane sets, the others add their byte.
-          let keep: UInt32 = plane == 0 ? 0 : .max
-          for index in 0..<bytes.count {
-            unsafe words[first + index] = words[first + index] & keep | UInt32(bytes[index]) << shift
-          }
-        }
+      for piece in tensor.pieces {
+        let part = rows.clamped(to: piece.rowStart..<piece.rowStart + piece.rows)
+        guard !part.isEmpty else { continue }
+        let first = (part.lowerBound - rows.lowerBound) * columns
+        let wanted = (part.lowerBound - piece.rowStart) * columns..<(part.upperBound - piece.rowStart) * columns
+        try unsafe readDense(
+          tensor.name, piece, wanted, into: UnsafeMutableBufferPointer(rebasing: words[first..<first + wanted.count]))
+      }
+    }
+  }
+
+  /// Values `wanted` of a piece. Where the planes are cut alike, as they are written, all four are put together at once.
+  private func readDense(
+    _ name: String, _ piece: StoredPiece, _ wanted: Range<Int>, into words: UnsafeMutableBufferPointer<UInt32>
+  ) throws(CheckpointError) {
+    let planes = piece.planes
+    let cuts = planes.map { $0.chunks.map { $0.start..<$0.start + $0.size } }
+    func part(_ plane: Int, _ index: Int, _ part: Range<Int>) throws(CheckpointError) -> UnsafeRawBufferPointer {
+      let chunk = planes[plane].chunks[index]
+      let bytes = try unsafe decode(chunk, tensor: name, planes[plane].kind)
+      return unsafe UnsafeRawBufferPointer(rebasing: bytes[part.lowerBound - chunk.start..<part.upperBound - chunk.start])
+    }
+    if cuts.dropFirst().allSatisfy({ $0 == cuts[0] }) {
+      for (index, cut) in cuts[0].enumerated() where cut.overlaps(wanted) {
+        let range = wanted.clamped(to: cut)
+        let bytes = try unsafe (
+          part(0, index, range), part(1, index, range), part(2, index, range), part(3, index, range)
+        )
+        let target = range.lowerBound - wanted.lowerBound..<range.upperBound - wanted.lowerBound
+        unsafe FloatPlanes.merge(bytes, into: UnsafeMutableBufferPointer(rebasing: words[target]))
+      }
+      return
+    }
+    unsafe words.update(repeating: 0)
+    for plane in planes.indices {
+      for (index, cut) in cuts[plane].enumerated() where cut.overlaps(wanted) {
+        let range = wanted.clamped(to: cut)
+        let bytes = try unsafe part(plane, index, range)
+        let first = range.lowerBound - wanted.lowerBound
+        for offset in 0..<range.count { unsafe words[first + offset] |= UInt32(bytes[offset]) << UInt32(8 * plane) }
       }
     }
   }
@@ -235,7 +265,7 @@ public final class TensorContainer {
     decoded[kind] = slot
     if slot.chunk == chunk { return unsafe UnsafeRawBufferPointer(slot.bytes.prefix(chunk.size)) }
     slot.chunk = nil
-    let content = try unsafe decoder.decode(chunk, of: files[chunk.file], into: slot.bytes, tensor: tensor, kind)
+    let content = try unsafe decoder.decode(chunk, of: files[chunk.file], into: slot.bytes, tensor: tensor, kind, checksums: false)
     slot.chunk = chunk
     return unsafe content
   }

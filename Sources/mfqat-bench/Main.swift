@@ -24,6 +24,7 @@ struct Bench: ParsableCommand {
       """,
     subcommands: [
       GemmCommand.self, QuantizeCommand.self, HadamardCommand.self, LinearCommand.self, StepCommand.self,
-      CollectivesCommand.self, CommunicationCommand.self, WireCommand.self, OutliersCommand.self,
+      CollectivesCommand.self, CommunicationCommand.self, WireCommand.self, CheckpointCommand.self,
+      AnchorSizeCommand.self, OutliersCommand.self,
     ])
 }
