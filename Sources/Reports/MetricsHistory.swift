@@ -30,8 +30,19 @@ public struct MetricsHistory: Sendable, Equatable {
     public var nll: Double
   }
 
+  /// A checkpoint that was saved after a step.
+  public struct Save: Sendable, Equatable {
+    public var step: Int
+    /// Seconds that training stood still for it, and that writing it took.
+    public var secondsLost: Double
+    public var secondsWriting: Double
+    /// On the disk.
+    public var bytes: Int
+  }
+
   public var steps: [Step] = []
   public var validations: [Validation] = []
+  public var saves: [Save] = []
   /// The last line has no newline and is no object: the run was killed while it wrote, or still writes.
   public var lastLineIsIncomplete = false
 
@@ -44,7 +55,7 @@ public struct MetricsHistory: Sendable, Equatable {
   ///
   /// - Parameter path: the name errors use.
   public init(_ text: String, path: String) throws(ReportError) {
-    var steps: [Int: Step] = [:], validations: [String: Validation] = [:]
+    var steps: [Int: Step] = [:], validations: [String: Validation] = [:], saves: [Int: Save] = [:]
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy(\.isWhitespace) {
       let place = "\(path):\(index + 1)"
@@ -62,6 +73,9 @@ public struct MetricsHistory: Sendable, Equatable {
       if let validation = value["validation"] {
         let found = try Validation(value, validation, place)
         validations["\(found.step) \(found.format)"] = found
+      } else if let checkpoint = value["checkpoint"] {
+        let found = try Save(value, checkpoint, place)
+        saves[found.step] = found
       } else {
         let found = try Step(value, place)
         steps[found.step] = found
@@ -69,6 +83,7 @@ public struct MetricsHistory: Sendable, Equatable {
     }
     self.steps = steps.values.sorted { $0.step < $1.step }
     self.validations = validations.values.sorted { ($0.step, $0.format) < ($1.step, $1.format) }
+    self.saves = saves.values.sorted { $0.step < $1.step }
     guard !self.steps.isEmpty || !self.validations.isEmpty else {
       throw ReportError(path, expected: "a step a line", found: "none", hint: "The run has not finished its first step")
     }
@@ -112,5 +127,17 @@ extension MetricsHistory.Validation {
       let nll = validation["nll"]?.double
     else { throw ReportError(place, expected: "\"step\", \"format\" and \"nll\" of a validation", found: "not all") }
     self.init(step: step, format: format, nll: nll)
+  }
+}
+
+extension MetricsHistory.Save {
+  fileprivate init(_ value: JSONValue, _ checkpoint: JSONValue, _ place: String) throws(ReportError) {
+    guard let step = value["step"]?.integer, let lost = checkpoint["seconds_lost"]?.double,
+      let writing = checkpoint["seconds_writing"]?.double, let bytes = checkpoint["bytes"]?.integer
+    else {
+      throw ReportError(
+        place, expected: "\"step\", \"seconds_lost\", \"seconds_writing\" and \"bytes\" of a checkpoint", found: "not all")
+    }
+    self.init(step: step, secondsLost: lost, secondsWriting: writing, bytes: bytes)
   }
 }

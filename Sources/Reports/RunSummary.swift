@@ -50,6 +50,10 @@ public struct RunSummary: Sendable {
 
   /// Wall seconds of all steps by phase.
   public var seconds: [MetricsHistory.Share<Double>] { sum(\.seconds, +) }
+  /// Wall seconds of all steps; what a checkpoint takes is not among them.
+  public var stepSeconds: Double { seconds.filter { $0.name != "communication" }.reduce(0) { $0 + $1.value } }
+  /// Of training by saving, beside the steps' own time.
+  public var secondsLost: Double { history.saves.reduce(0) { $0 + $1.secondsLost } }
   /// Bytes of all steps by kind.
   public var bytesSent: [MetricsHistory.Share<Int>] { sum(\.bytesSent, +) }
 
@@ -115,6 +119,14 @@ extension RunSummary {
       let note = share.name == "communication" ? ", inside the phases above" : ""
       table.add([index == 0 ? "time" : "", Self.named(share.name, Figures.duration(share.value)) + note])
     }
+    if let save = history.saves.last {
+      let count = history.saves.count
+      table.add([
+        "checkpoints",
+        "\(count) saved, the last of \(Figures.bytes(save.bytes)); training stood still for "
+          + "\(Figures.fixed(secondsLost, 2)) s, \(Figures.fixed(100 * secondsLost / max(stepSeconds, 1e-9), 2)) % of the steps' time",
+      ])
+    }
     for (index, share) in bytesSent.enumerated() {
       table.add([index == 0 ? "sent by rank 0" : "", Self.named(share.name, Figures.bytes(share.value))])
     }
@@ -155,6 +167,12 @@ extension RunSummary {
     summary["steps_by_format"] = object(formats) { .integer($0) }
     summary["seconds"] = object(seconds) { .number($0) }
     summary["bytes_sent"] = object(bytesSent) { .integer($0) }
+    summary["checkpoints"] = .array(history.saves.map {
+      [
+        "step": .integer($0.step), "seconds_lost": .number($0.secondsLost), "seconds_writing": .number($0.secondsWriting),
+        "bytes": .integer($0.bytes),
+      ]
+    })
     summary["validation"] = .array(lastValidations.map {
       ["step": .integer($0.step), "format": .string($0.format), "nll": .number($0.nll)]
     })

@@ -40,6 +40,23 @@ import Testing
       """)
   }
 
+  @Test func checkpointsAndWhatTheyCost() throws {
+    func save(_ step: Int, _ lost: Double) -> String {
+      #"{"step":\#(step),"checkpoint":{"seconds_lost":\#(lost),"seconds_writing":1.5,"bytes":2097152,"content_bytes":3}}"#
+        + "\n"
+    }
+    // A run that was resumed at step 10 has saved step 20 twice.
+    let history = try MetricsHistory(Self.lines + save(10, 0.25) + save(20, 9) + save(20, 0.1), path: "m")
+    let summary = RunSummary(path: "run", history: history)
+    #expect(history.saves.map(\.step) == [10, 20] && summary.stepSeconds == 35 && summary.secondsLost == 0.35)
+    #expect(summary.table.plain.contains(
+      "checkpoints      2 saved, the last of 2.0 MiB; training stood still for 0.35 s, 1.00 % of the steps' time"))
+    let error = #expect(throws: ReportError.self) {
+      try MetricsHistory(Self.lines + #"{"step":20,"checkpoint":{}}"# + "\n", path: "m")
+    }
+    #expect(error?.path == "m:21")
+  }
+
   @Test func stepsThatAResumedRunRepeatsCountOnce() throws {
     let again = #"{"step":20,"tokens":20000,"loss":1.25,"format":"mxint4"}"# + "\n"
     let history = try MetricsHistory(Self.lines + again, path: "m")
