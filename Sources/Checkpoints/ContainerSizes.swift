@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// What a plane of a tensor takes, over all its pieces, and what it could take at least if bytes were coded one by one.
 public struct PlaneSizes: Sendable, Hashable {
