@@ -66,6 +66,18 @@ elapsed() {
   if ((seconds < 60)); then printf '%d s' "$seconds"; else printf '%d min %02d s' $((seconds / 60)) $((seconds % 60)); fi
 }
 
+# insert MARKER FILE…: the files, as they are, between the markers of `document`.
+insert() {
+  local marker=$1 block
+  shift
+  grep -q "<!-- $marker -->" "$document" || fail 66 "$document has no marker $marker"
+  block=$(mktemp)
+  { echo '```'; cat "$@"; echo '```'; } >"$block"
+  sed -i -e "/<!-- $marker -->/,/<!-- \/$marker -->/{/<!-- $marker -->/{p;r $block
+};/<!-- \/$marker -->/p;d}" "$document"
+  rm -f "$block"
+}
+
 # novels_text MODEL NOVELS OUT: OUT/train.bin and OUT/heldout.bin, tokens of 8.5 MB of novels to train on and of the
 # beginnings of four that no run reads. What is there already stays. Needs `mfqat`.
 novels_text() {

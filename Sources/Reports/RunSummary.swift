@@ -50,10 +50,40 @@ public struct RunSummary: Sendable {
 
   /// Wall seconds of all steps by phase.
   public var seconds: [MetricsHistory.Share<Double>] { sum(\.seconds, +) }
-  /// Wall seconds of all steps; what a checkpoint takes is not among them.
-  public var stepSeconds: Double { seconds.filter { $0.name != "communication" }.reduce(0) { $0 + $1.value } }
-  /// Of training by saving, beside the steps' own time.
-  public var secondsLost: Double { history.saves.reduce(0) { $0 + $1.secondsLost } }
+  /// What a checkpoint cost in the mean, of those after which training went on: seconds that it stood still, and that the
+  /// `following` steps took beyond the median step, because a thread was writing beside them; and the share of the time
+  /// from one checkpoint to the next that both are.
+  public struct SavingCost: Sendable, Equatable {
+    public let standstill: Double
+    public let excess: Double
+    public let share: Double
+    public static let following = 3
+
+    public init(standstill: Double, excess: Double, share: Double) {
+      (self.standstill, self.excess, self.share) = (standstill, excess, share)
+    }
+  }
+
+  /// Nil where training never went on long enough after one.
+  public var savingCost: SavingCost? {
+    let duration = Dictionary(uniqueKeysWithValues: history.steps.map { ($0.step, Self.duration(of: $0)) })
+    let sorted = duration.values.sorted()
+    guard let last = last?.step, !sorted.isEmpty else { return nil }
+    let median = sorted[sorted.count / 2]
+    let saves = history.saves.filter { $0.step + SavingCost.following <= last }
+    guard let first = saves.first, median > 0 else { return nil }
+    let standstill = saves.reduce(0) { $0 + $1.secondsLost } / Double(saves.count)
+    let after = saves.flatMap { save in (1...SavingCost.following).compactMap { duration[save.step + $0] } }
+    let excess = after.reduce(0) { $0 + $1 - median } / Double(saves.count)
+    let steps = Double(saves.count > 1 ? (saves[saves.count - 1].step - first.step) / (saves.count - 1) : first.step)
+    return SavingCost(standstill: standstill, excess: excess, share: (standstill + excess) / (steps * median))
+  }
+
+  private static func duration(of step: MetricsHistory.Step) -> Double {
+    // Measured inside the calls, so it is a part of the phases and not one more.
+    step.seconds.filter { $0.name != "communication" }.reduce(0) { $0 + $1.value }
+  }
+
   /// Bytes of all steps by kind.
   public var bytesSent: [MetricsHistory.Share<Int>] { sum(\.bytesSent, +) }
 
@@ -120,12 +150,7 @@ extension RunSummary {
       table.add([index == 0 ? "time" : "", Self.named(share.name, Figures.duration(share.value)) + note])
     }
     if let save = history.saves.last {
-      let count = history.saves.count
-      table.add([
-        "checkpoints",
-        "\(count) saved, the last of \(Figures.bytes(save.bytes)); training stood still for "
-          + "\(Figures.fixed(secondsLost, 2)) s, \(Figures.fixed(100 * secondsLost / max(stepSeconds, 1e-9), 2)) % of the steps' time",
-      ])
+      table.add(["checkpoints", "\(history.saves.count) saved, the last of \(Figures.bytes(save.bytes))" + cost])
     }
     for (index, share) in bytesSent.enumerated() {
       table.add([index == 0 ? "sent by rank 0" : "", Self.named(share.name, Figures.bytes(share.value))])
@@ -140,6 +165,12 @@ extension RunSummary {
       table.add(["note", "the last line of \(Self.metricsFile) is incomplete and left out"])
     }
     return table
+  }
+
+  private var cost: String {
+    guard let cost = savingCost else { return "" }
+    return "; each: \(Figures.fixed(cost.standstill, 3)) s of standstill, \(Figures.fixed(cost.excess, 3)) s more in the "
+      + "\(SavingCost.following) steps after it, \(Figures.fixed(100 * cost.share, 2)) % of the time"
   }
 
   private static func named(_ name: String, _ figure: String) -> String { name.isEmpty ? figure : "\(name) \(figure)" }

@@ -45,12 +45,20 @@ import Testing
       #"{"step":\#(step),"checkpoint":{"seconds_lost":\#(lost),"seconds_writing":1.5,"bytes":2097152,"content_bytes":3}}"#
         + "\n"
     }
-    // A run that was resumed at step 10 has saved step 20 twice.
-    let history = try MetricsHistory(Self.lines + save(10, 0.25) + save(20, 9) + save(20, 0.1), path: "m")
+    // Steps take 1.75 s, that after step 10 takes 0.5 s more. A run that was resumed has saved step 15 twice, and it ends
+    // with a checkpoint.
+    let lines = Self.lines.split(separator: "\n").map { line in
+      line.hasPrefix(#"{"step":11,"#) ? String(line).replacing(#""compute":1.5"#, with: #""compute":2.0"#) : String(line)
+    }.joined(separator: "\n") + "\n"
+    let history = try MetricsHistory(lines + save(10, 0.25) + save(15, 9) + save(15, 0.25) + save(20, 7), path: "m")
     let summary = RunSummary(path: "run", history: history)
-    #expect(history.saves.map(\.step) == [10, 20] && summary.stepSeconds == 35 && summary.secondsLost == 0.35)
+    #expect(history.saves.map(\.step) == [10, 15, 20])
+    // (0.25 + 0.5 / 2) of 5 steps.
+    #expect(summary.savingCost == .init(standstill: 0.25, excess: 0.25, share: 0.5 / 8.75))
     #expect(summary.table.plain.contains(
-      "checkpoints      2 saved, the last of 2.0 MiB; training stood still for 0.35 s, 1.00 % of the steps' time"))
+      "checkpoints      3 saved, the last of 2.0 MiB; each: 0.250 s of standstill, 0.250 s more in the 3 steps after it, "
+        + "5.71 % of the time"))
+    #expect(RunSummary(path: "run", history: try MetricsHistory(Self.lines + save(20, 7), path: "m")).savingCost == nil)
     let error = #expect(throws: ReportError.self) {
       try MetricsHistory(Self.lines + #"{"step":20,"checkpoint":{}}"# + "\n", path: "m")
     }
