@@ -30,8 +30,17 @@ public struct MetricsHistory: Sendable, Equatable {
     public var nll: Double
   }
 
+  public struct Checkpoint: Sendable, Equatable {
+    public var step: Int
+    /// Seconds that training stood still for it, and that writing took.
+    public var secondsLost: Double, secondsWriting: Double
+    /// On the disk, and of fp32 values.
+    public var bytes: Int, contentBytes: Int
+  }
+
   public var steps: [Step] = []
   public var validations: [Validation] = []
+  public var checkpoints: [Checkpoint] = []
   /// The last line has no newline and is no object: the run was killed while it wrote, or still writes.
   public var lastLineIsIncomplete = false
 
@@ -44,7 +53,7 @@ public struct MetricsHistory: Sendable, Equatable {
   ///
   /// - Parameter path: the name errors use.
   public init(_ text: String, path: String) throws(ReportError) {
-    var steps: [Int: Step] = [:], validations: [String: Validation] = [:]
+    var steps: [Int: Step] = [:], validations: [String: Validation] = [:], checkpoints: [Int: Checkpoint] = [:]
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy(\.isWhitespace) {
       let place = "\(path):\(index + 1)"
@@ -62,12 +71,16 @@ public struct MetricsHistory: Sendable, Equatable {
       if let validation = value["validation"] {
         let found = try Validation(value, validation, place)
         validations["\(found.step) \(found.format)"] = found
+      } else if let checkpoint = value["checkpoint"] {
+        let found = try Checkpoint(value, checkpoint, place)
+        checkpoints[found.step] = found
       } else {
         let found = try Step(value, place)
         steps[found.step] = found
       }
     }
     self.steps = steps.values.sorted { $0.step < $1.step }
+    self.checkpoints = checkpoints.values.sorted { $0.step < $1.step }
     self.validations = validations.values.sorted { ($0.step, $0.format) < ($1.step, $1.format) }
     guard !self.steps.isEmpty || !self.validations.isEmpty else {
       throw ReportError(path, expected: "a step a line", found: "none", hint: "The run has not finished its first step")
@@ -103,6 +116,19 @@ extension MetricsHistory.Step {
     return (value.object?.members ?? zip([], [])).compactMap { name, value in
       number(value).map { .init(name: name, value: $0) }
     }
+  }
+}
+
+extension MetricsHistory.Checkpoint {
+  fileprivate init(_ value: JSONValue, _ checkpoint: JSONValue, _ place: String) throws(ReportError) {
+    guard let step = value["step"]?.integer, let lost = checkpoint["seconds_lost"]?.double,
+      let writing = checkpoint["seconds_writing"]?.double, let bytes = checkpoint["bytes"]?.integer,
+      let contentBytes = checkpoint["content_bytes"]?.integer
+    else {
+      throw ReportError(
+        place, expected: "\"step\", seconds lost and writing, bytes and content bytes of a checkpoint", found: "not all")
+    }
+    self.init(step: step, secondsLost: lost, secondsWriting: writing, bytes: bytes, contentBytes: contentBytes)
   }
 }
 

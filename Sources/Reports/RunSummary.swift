@@ -53,6 +53,9 @@ public struct RunSummary: Sendable {
   /// Bytes of all steps by kind.
   public var bytesSent: [MetricsHistory.Share<Int>] { sum(\.bytesSent, +) }
 
+  /// Seconds that training stood still while checkpoints were saved.
+  public var secondsLostToCheckpoints: Double { history.checkpoints.reduce(0) { $0 + $1.secondsLost } }
+
   /// Steps by format, in order of first use.
   public var formats: [MetricsHistory.Share<Int>] {
     var shares: [MetricsHistory.Share<Int>] = []
@@ -118,6 +121,13 @@ extension RunSummary {
     for (index, share) in bytesSent.enumerated() {
       table.add([index == 0 ? "sent by rank 0" : "", Self.named(share.name, Figures.bytes(share.value))])
     }
+    if let last = history.checkpoints.last {
+      table.add([
+        "checkpoints",
+        "\(history.checkpoints.count) saved, the last of \(Figures.bytes(last.bytes)); "
+          + "\(Figures.duration(secondsLostToCheckpoints)) of training lost",
+      ])
+    }
     for (index, validation) in lastValidations.enumerated() {
       table.add([
         index == 0 ? "validation" : "",
@@ -155,6 +165,9 @@ extension RunSummary {
     summary["steps_by_format"] = object(formats) { .integer($0) }
     summary["seconds"] = object(seconds) { .number($0) }
     summary["bytes_sent"] = object(bytesSent) { .integer($0) }
+    summary["checkpoints"] = [
+      "saved": .integer(history.checkpoints.count), "seconds_lost": .number(secondsLostToCheckpoints),
+    ]
     summary["validation"] = .array(lastValidations.map {
       ["step": .integer($0.step), "format": .string($0.format), "nll": .number($0.nll)]
     })

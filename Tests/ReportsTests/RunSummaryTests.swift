@@ -12,10 +12,18 @@ import Testing
   }.joined()
   static let validation = #"{"step":20,"validation":{"format":"mxint4","nll":2.125}}"# + "\n"
 
+  static let checkpoints = [10, 20].map { step in
+    """
+    {"step":\(step),"checkpoint":{"seconds_lost":1.5,"seconds_writing":1.25,"bytes":2048,"content_bytes":4096}}
+
+    """
+  }.joined()
+
   @Test func sumsAndMediansOfAllSteps() throws {
-    let history = try MetricsHistory(Self.lines + Self.validation, path: "m")
+    let history = try MetricsHistory(Self.lines + Self.checkpoints + Self.validation, path: "m")
     let summary = RunSummary(path: "run", history: history)
     #expect(history.steps.count == 20 && history.validations.count == 1)
+    #expect(history.checkpoints.map(\.step) == [10, 20] && history.checkpoints[1].contentBytes == 4096)
     #expect(summary.first?.loss == 3.875 && summary.last?.loss == 1.5)
     #expect(summary.losses.map(\.format) == ["mxint2", "mxint4"])
     #expect(summary.losses.map(\.first) == [3.875, 3.75] && summary.losses.map(\.final) == [1.625, 1.5])
@@ -35,6 +43,7 @@ import Testing
                        communication 10.0 s, inside the phases above
       sent by rank 0   gradients 20.0 KiB
                        control 160 B
+      checkpoints      2 saved, the last of 2.0 KiB; 3.0 s of training lost
       validation       mxint4 2.1250 nats a token at step 20
 
       """)
@@ -54,6 +63,13 @@ import Testing
 
   @Test func aDamagedLineInTheMiddleIsRefusedByNumber() {
     let error = #expect(throws: ReportError.self) { try MetricsHistory("{\"step\":1\n" + Self.lines, path: "m") }
+    #expect(error?.path == "m:1")
+  }
+
+  @Test func aCheckpointWithoutItsFiguresIsRefusedByNumber() {
+    let error = #expect(throws: ReportError.self) {
+      try MetricsHistory(#"{"step":1,"checkpoint":{"bytes":1}}"#, path: "m")
+    }
     #expect(error?.path == "m:1")
   }
 
