@@ -34,6 +34,9 @@ public final class ContainerPartWriter {
 
   private let options: ContainerOptions
   private let output: FrameFileWriter
+  /// Of the open piece's planes. New ones for each piece would fragment the heap: with glibc before 2.38 the memory of
+  /// aligned blocks that were freed is often too small by the alignment for the next one of the same size.
+  private let buffers = (0..<4).map { _ in ScratchBytes(capacity: 1) }
   private var open: OpenPiece?
   private var part = ContainerPart()
   private var isFinished = false
@@ -134,9 +137,10 @@ public final class ContainerPartWriter {
     let most = shape.rows - rows.lowerBound
     open = OpenPiece(
       tensor: tensor, rowStart: rows.lowerBound, rows: rows.count,
-      planes: StoredPlane.layout(format: format, shape: shape).map { layout in
+      planes: zip(StoredPlane.layout(format: format, shape: shape), buffers).map { layout, buffer in
         PlaneWriter(
-          layout.kind, rowBytes: layout.rowBytes, most: most * layout.rowBytes, chunkBytes: options.chunkBytes)
+          layout.kind, rowBytes: layout.rowBytes, most: most * layout.rowBytes, chunkBytes: options.chunkBytes,
+          buffer: buffer)
       })
     return shape
   }
