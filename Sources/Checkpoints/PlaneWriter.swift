@@ -1,5 +1,5 @@
-/// Cuts one plane of a piece into chunks of whole rows where they fit, and hashes it. Memory: one chunk, in a buffer that
-/// the planes of other pieces use before and after.
+/// Cuts one plane of a piece into chunks of whole rows where they fit, and hashes it. Memory: one chunk, in a buffer
+/// that the planes of other pieces use before and after.
 final class PlaneWriter {
   private let kind: StoredPlane.Kind
   private let hasher = ContentHasher()

@@ -7,15 +7,15 @@ import Testing
 ///
 /// Each in a process of its own, so that the peak belongs to it.
 @Suite struct DenseRowsMemoryTests {
-  /// 256 MiB: one large tensor and many of several small sizes, as layers have them. Values do not shrink much, as weights
-  /// do not.
-  final class State {
+  /// 256 MiB: one large tensor and many of several small sizes, as layers have them. Values do not shrink much, as
+  /// weights do not.
+  @safe final class State {
     static let shapes = [(4096, 8192)] + (0..<180).flatMap { _ in [(512, 256), (160, 256), (320, 1), (1, 500)] }
     let count = State.shapes.reduce(0) { $0 + $1.0 * $1.1 }
     let values: UnsafeMutablePointer<Float>
 
     init() {
-      values = .allocate(capacity: count)
+      unsafe values = .allocate(capacity: count)
       var word: UInt32 = 1
       for index in 0..<count {
         word = word &* 1_664_525 &+ 1_013_904_223
