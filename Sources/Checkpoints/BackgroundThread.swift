@@ -8,6 +8,7 @@ import Synchronization
   private let thread: pthread_t
   private let outcome = ThreadOutcome<Value>()
 
+  /// Begins at once. The thread goes on when this object is gone; whoever needs the end calls `join`.
   public init(_ work: @escaping @Sendable () throws -> Value) {
     let outcome = outcome
     let body = ThreadBody {
@@ -31,7 +32,7 @@ import Synchronization
   /// Whether the work is done, without waiting for it.
   public var isFinished: Bool { outcome.isThere.load(ordering: .acquiring) }
 
-  /// Waits for the end. Call it once.
+  /// Waits for the end, and gives the result or throws what the work threw. Call it once.
   public func join() throws -> Value {
     pthread_join(thread, nil)
     return try outcome.result!.get()

@@ -35,7 +35,8 @@ public final class ContainerPartWriter {
   private let options: ContainerOptions
   private let output: FrameFileWriter
   private var open: OpenPiece?
-  /// One a plane, for one piece after the other.
+  /// One a plane, for one piece after the other. New ones for each would fragment the heap: with glibc before 2.38 the
+  /// memory of freed aligned blocks is often too small by the alignment for the next one of the same size.
   private let buffers = (0..<FloatPlanes.count).map { _ in ScratchBytes(capacity: 1) }
   private var part = ContainerPart()
   private var isFinished = false

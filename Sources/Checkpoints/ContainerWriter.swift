@@ -12,6 +12,7 @@ public final class ContainerWriter {
   private let metadata: JSONObject
   private var sidecars: [StoredFile] = []
   private var parts: [ContainerPart] = []
+  private var isSealed = false
 
   /// `directory` must be absent or empty. `identity` makes the temporary name the same on all ranks.
   public init(
@@ -95,6 +96,18 @@ public final class ContainerWriter {
 
   /// Writes the manifest and makes the container visible. With `verifying`, everything is read back and checked first.
   public func commit(verifying: Bool = false) throws(CheckpointError) {
+    try seal()
+    try directory.cleaningUp { () throws(CheckpointError) in
+      if verifying { try Self.verify(directory.temporary) }
+    }
+    try directory.commit()
+  }
+
+  /// Writes the manifest, after which the container is complete under its temporary name, for whoever wants to check it
+  /// before the commit. Does nothing the second time.
+  public func seal() throws(CheckpointError) {
+    guard !isSealed else { return }
+    isSealed = true
     try directory.cleaningUp { () throws(CheckpointError) in
       var contents = try writer.finish()
       for part in parts { try contents.merge(part) }
@@ -103,13 +116,18 @@ public final class ContainerWriter {
       let path = directory.path(ContainerManifest.fileName)
       try manifest.validate(path: path)
       try directory.write(manifest.serialized, to: ContainerManifest.fileName)
-      if verifying, let problem = try TensorContainer(directory.temporary).verify().first {
-        throw CheckpointError(
-          "verify after writing", path: path, tensor: problem.tensor, found: problem.description,
-          hint: "The storage does not keep what is written: use another device")
-      }
     }
-    try directory.commit()
+  }
+
+  /// Reads a share of a sealed container back, of as many shares as there are ranks.
+  public static func verify(
+    _ temporary: String, share: Int = 0, of count: Int = 1, threads: Int = ParallelWork.processors
+  ) throws(CheckpointError) {
+    let problems = try TensorContainer(temporary).verify(share: share, of: count, threads: threads)
+    guard let problem = problems.first else { return }
+    throw CheckpointError(
+      "verify after writing", path: temporary, tensor: problem.tensor, found: problem.description,
+      hint: "The storage does not keep what is written: use another device")
   }
 
   /// Removes everything written so far.

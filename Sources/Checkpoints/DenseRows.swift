@@ -1,15 +1,23 @@
 import Synchronization
 
 /// Rows of an fp32 tensor in memory that outlives the work on it: what a rank writes into a container and reads back.
+///
+/// It owns nothing: whoever made it keeps the memory alive, and says by whom it may be touched when.
 @safe public struct DenseRows: @unchecked Sendable {
   /// The tensor's name, and its size as a matrix.
   public let name: String
   public let tensorRows: Int
   public let columns: Int
+  /// Those of the tensor's rows that it is about.
   public let rows: Range<Int>
   /// (rows, columns). While writers read it nobody writes it; while readers fill it nobody else touches it.
   let values: UnsafeMutablePointer<Float>
 
+  /// - Parameters:
+  ///   - name: of the tensor in the container.
+  ///   - tensorRows: rows of the whole tensor; a vector of n is n x 1.
+  ///   - rows: those of them that lie at `values`, within 0 ..< `tensorRows`.
+  ///   - values: (rows, columns), row-major.
   public init(
     _ name: String, tensorRows: Int, columns: Int, rows: Range<Int>, values: UnsafeMutablePointer<Float>
   ) {
@@ -18,6 +26,7 @@ import Synchronization
     unsafe self.values = values
   }
 
+  /// Values.
   public var count: Int { rows.count * columns }
   var shape: [Int] { [tensorRows, columns] }
 
@@ -52,9 +61,14 @@ extension ContainerPartWriter {
   /// Writes `pieces` into data files of `directory`, with `threads` threads that each write files of their own, and says
   /// what is in them. The same pieces and threads give the same files.
   ///
-  /// Memory: what `threads` part writers take.
+  /// Memory: what `threads` part writers take, whatever the number and size of the pieces.
   ///
-  /// - Parameter writer: the rank; its threads take the names that follow each other from `writer * threads` on.
+  /// - Parameters:
+  ///   - pieces: not written by anyone until this returns; those of one tensor need not be in order.
+  ///   - directory: the temporary directory of the container, the same for all ranks.
+  ///   - writer: the rank; its threads take the names that follow each other from `writer * threads` on: all ranks are
+  ///     given the same number of threads.
+  /// - Returns: what the root gathers and gives to `ContainerWriter.add`.
   public static func write(
     _ pieces: [DenseRows], into directory: String, writer: Int, threads: Int, options: ContainerOptions
   ) throws -> ContainerPart {
@@ -102,7 +116,10 @@ extension DenseRows {
 extension TensorContainer {
   /// Fills `destinations`, with `threads` threads that each take a run of chunks. Every chunk is checked against its hash.
   ///
-  /// Throws where the container has no such tensor, or one of another size.
+  /// Each thread has a reader of its own, with a chunk of each plane. Values are those that were written, whatever the
+  /// pieces and chunks of the container. After an error what has been filled is undefined.
+  ///
+  /// - Throws: `CheckpointError` where the container has no such tensor or one of another size, and for damage.
   public func read(_ destinations: [DenseRows], threads: Int) throws {
     var jobs: [DenseRows] = []
     for destination in destinations where destination.count > 0 {

@@ -21,6 +21,7 @@ public enum FaultPoint: String, CaseIterable, Sendable {
   /// An older checkpoint has lost its name and holds its files.
   case duringPrune = "during-prune"
 
+  /// Goes on, or makes the file and stands still for ever.
   public func reached() {
     guard let trap = Self.trap, trap.point == self, trap.visits.add(1, ordering: .relaxed).newValue == trap.visit else {
       return

@@ -11,7 +11,12 @@ public enum ParallelWork {
   /// Runs `body` for 0 ..< count; pieces are taken in order by whichever thread is free. After an error no further
   /// piece is begun, and the error of the lowest piece that failed is thrown when all threads have ended.
   ///
-  /// - Parameter worker: makes what a thread needs for itself.
+  /// The calling thread takes its share, so that there are never more than `threads` or `count` at work.
+  ///
+  /// - Parameters:
+  ///   - threads: at least 1.
+  ///   - worker: makes what a thread needs for itself.
+  ///   - body: gets that and the index of the piece; on any thread, each index once.
   public static func run<Worker>(
     _ count: Int, threads: Int, worker: @escaping @Sendable () throws -> Worker,
     _ body: @escaping @Sendable (Worker, Int) throws -> Void

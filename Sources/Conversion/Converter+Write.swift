@@ -31,12 +31,8 @@ extension Converter {
   /// The values that the anchor of this format would have, in an ordinary model folder, with hashes.
   func writeFolder(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
     let slice = try anchor?.slice(to: output.format)
-    let folder = try AtomicDirectory(target: output.directory)
-    do {
-      let writer = try SafeTensorsWriter(
-        folder.path(ModelFolderTensors.singleFile),
-        tensors: layout.all.map { SafeTensorsWriter.Declaration($0.spec.name, .f32, $0.spec.shape) },
-        metadata: ["format": "pt", "mfqat_format": output.format.name, "mfqat_method": output.label])
+    try writeFolder(output.directory, metadata: ["mfqat_format": output.format.name, "mfqat_method": output.label]) {
+      writer in
       try forEachRun(output, progress) { spec, run in
         if quantized.contains(spec.name) {
           try encode(spec, run, output, slice)
@@ -46,6 +42,30 @@ extension Converter {
         }
         try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
       }
+    }
+  }
+
+  /// The weights as they are, in an ordinary model folder, with hashes.
+  func writeFullPrecision(_ directory: String, _ progress: (_ done: Int, _ total: Int) -> Void) throws {
+    try writeFolder(directory, metadata: [:]) { writer in
+      try forEachRun(progress) { spec, run in
+        try rows.read(spec, run, from: source)
+        try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
+      }
+    }
+  }
+
+  /// A model folder whose tensors `body` appends.
+  private func writeFolder(
+    _ directory: String, metadata: [String: String], _ body: (SafeTensorsWriter) throws -> Void
+  ) throws {
+    let folder = try AtomicDirectory(target: directory)
+    do {
+      let writer = try SafeTensorsWriter(
+        folder.path(ModelFolderTensors.singleFile),
+        tensors: layout.all.map { SafeTensorsWriter.Declaration($0.spec.name, .f32, $0.spec.shape) },
+        metadata: metadata.merging(["format": "pt"]) { $1 })
+      try body(writer)
       var hashes = FolderHashes()
       try hashes.add(writer)
       try writer.commit()
@@ -78,13 +98,19 @@ extension Converter {
     _ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void,
     _ body: (ParameterSpec, Range<Int>) throws -> Void
   ) throws {
+    try forEachRun({ progress(ConversionProgress(format: output.format, done: $0, total: $1)) }, body)
+  }
+
+  private func forEachRun(
+    _ progress: (_ done: Int, _ total: Int) -> Void, _ body: (ParameterSpec, Range<Int>) throws -> Void
+  ) throws {
     let total = layout.elementCount
     var done = 0
     for (_, spec) in layout.all {
       for run in rows.runs(of: spec) {
         try body(spec, run)
         done += run.count * spec.columns
-        progress(ConversionProgress(format: output.format, done: done, total: total))
+        progress(done, total)
       }
     }
   }

@@ -68,6 +68,25 @@ public final class Converter {
     return plan
   }
 
+  /// Writes the weights as they are, in fp32, as an ordinary model folder with hashes: a training checkpoint leaves so.
+  ///
+  /// - Parameter dryRun: checks what can be checked, and writes nothing.
+  /// - Returns: the bytes of all files, 0 of a dry run.
+  /// - Throws: `ConversionError` for an anchor, which has no such weights, and for an output that exists.
+  @discardableResult
+  public func convertToFullPrecision(
+    out: String, dryRun: Bool = false, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
+  ) throws -> Int {
+    if let anchor {
+      throw ConversionError(source.path, "an anchor holds codes of \(anchor.format.name) and no full-precision weights",
+        hint: "For a model folder with their values: --to \(anchor.format.name) --as dense.")
+    }
+    try Self.requireVacant(out)
+    if dryRun { return 0 }
+    try writeFullPrecision(out, progress)
+    return try writtenBytes(out)
+  }
+
   /// What `convert` would do.
   public func plan(
     to formats: [MXFormat], out: String, as container: ConversionPlan.Container

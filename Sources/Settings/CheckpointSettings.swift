@@ -11,6 +11,8 @@ public struct CheckpointSettings: Sendable, Hashable {
   public var onFailure = CheckpointFailurePolicy.continue
   /// Threads of a rank that compress and write, or read, a checkpoint.
   public var threads = 1
+  /// Whether a checkpoint is read back, by all ranks, before it takes its name.
+  public var verify = false
   /// Whether the run ends by writing the anchor.
   public var anchor = true
 
@@ -42,6 +44,9 @@ extension CheckpointSettings: SettingsSection {
       a signal asked for must succeed in any case.
       """),
     SettingKey("threads", \.threads, "Threads of each rank that compress and write, or read, a checkpoint."),
+    SettingKey("verify", \.verify, """
+      Whether what was written is read back and checked before it counts; the run waits for it.
+      """),
     SettingKey("anchor", \.anchor, "Whether the run ends by writing the anchor."),
   ]
 }

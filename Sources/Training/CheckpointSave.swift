@@ -6,7 +6,7 @@ import Transformer
 ///
 ///     begin     the root makes STEP.tmp-ID with the small files; every rank sees it there
 ///     write     every rank its own rows, into files of its own; on a thread, or at once
-///     finish    the root collects what was written, writes the manifest, renames
+///     finish    the root collects what was written, writes the manifest; ranks may read it back; the root renames
 ///
 /// Nothing appears under the final name unless every rank has brought everything to its device.
 final class CheckpointSave {
@@ -26,6 +26,7 @@ final class CheckpointSave {
   private let folder: String
   private let options = ContainerOptions(chunkBytes: 1 << 20)
   private let threads: Int
+  private let verifies: Bool
   /// On the root.
   private var directory: ContainerWriter?
   private let temporary: String
@@ -41,14 +42,15 @@ final class CheckpointSave {
   ///
   /// - Parameters:
   ///   - copy: where the state is copied to for a thread to write; nil to write it at once.
+  ///   - verifies: whether what was written is read back before it counts.
   ///   - afterFailure: whether a step has failed since the state was good.
   init(
     _ trainer: Trainer, origin: ModelOrigin, identity: RunIdentity, in folder: String, threads: Int, copy: StateCopy?,
-    afterFailure: Bool = false
+    verifies: Bool = false, afterFailure: Bool = false
   ) throws {
     let communicator = trainer.communicator
     mark = trainer.mark
-    (self.trainer, self.folder, self.threads) = (trainer, folder, threads)
+    (self.trainer, self.folder, self.threads, self.verifies) = (trainer, folder, threads, verifies)
     isInBackground = copy != nil
     trainer.note(.saving)
     try trainer.updateReplica()
@@ -115,7 +117,13 @@ final class CheckpointSave {
       let parts = try communicator.gatherStrings(String(decoding: own.part.json, as: UTF8.self))
       let slowest = try communicator.gatherStrings(String(own.seconds)).compactMap(Double.init).max() ?? own.seconds
       var result = Result(mark: mark, writingSeconds: slowest)
-      try communicator.onRoot { try commit(parts, &result) }
+      try communicator.onRoot { try seal(parts, &result) }
+      if verifies {
+        try communicator.onEveryRank {
+          try ContainerWriter.verify(temporary, share: communicator.rank, of: communicator.size, threads: threads)
+        }
+      }
+      try communicator.onRoot { try commit(&result) }
       return result
     } catch {
       abandon()
@@ -130,7 +138,7 @@ final class CheckpointSave {
     directory?.abandon()
   }
 
-  private func commit(_ parts: [String], _ result: inout Result) throws {
+  private func seal(_ parts: [String], _ result: inout Result) throws {
     guard let directory else { return }
     for part in parts {
       let part = try ContainerPart(json: Array(part.utf8))
@@ -139,7 +147,11 @@ final class CheckpointSave {
       directory.add(part)
     }
     FaultPoint.beforeManifest.reached()
-    try directory.commit()
+    try directory.seal()
+  }
+
+  private func commit(_ result: inout Result) throws {
+    try directory?.commit()
     if FileBytes.exists(second) { result.isKept = try settle() }
     FaultPoint.afterRename.reached()
   }

@@ -68,9 +68,6 @@ public struct TrainingCheckpoint: Sendable, Hashable {
   public func verify(share: Int = 0, of shares: Int = 1, threads: Int = 1) throws {
     let (container, _) = try opened()
     guard let problem = try container.verify(share: share, of: shares, threads: threads).first else { return }
-    throw CheckpointError(
-      "resume", path: problem.file.map { path + "/" + $0 } ?? path, tensor: problem.tensor,
-      expected: "what was written", found: problem.description,
-      hint: "The checkpoint is damaged: use another one")
+    throw CheckpointError("use", path: path, found: problem.description)
   }
 }

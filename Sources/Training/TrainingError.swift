@@ -18,6 +18,6 @@ public struct NoUsableCheckpoint: Error, Sendable, CustomStringConvertible {
   let reason: String
 
   public var description: String {
-    "\(path): none of \(count) checkpoints can be used: \(reason). Restore one from a copy, or start anew in another folder."
+    "\(path): none of \(count) checkpoints can be used: \(reason) Restore one from a copy, or start anew in another folder."
   }
 }

@@ -20,7 +20,8 @@ extension TrainingRun {
       let start = PhaseClock.now
       let save = try CheckpointSave(
         trainer, origin: origin, identity: identity, in: directory.checkpoints, threads: settings.checkpoint.threads,
-        copy: urgency == .scheduled ? copy : nil, afterFailure: urgency == .afterFailure)
+        copy: urgency == .scheduled ? copy : nil, verifies: settings.checkpoint.verify,
+        afterFailure: urgency == .afterFailure)
       inFlight = (save, PhaseClock.now - start)
       if !save.isInBackground { try complete() }
     }
@@ -58,7 +59,7 @@ extension TrainingRun {
   private func line(_ result: CheckpointSave.Result, lost: Double, inBackground: Bool) -> String {
     let name = result.mark.name
     if result.isKept { return "checkpoint \(name) is there already, verifies and holds the same: it stays" }
-    return "saved checkpoint \(name): \(Figures.bytes(result.storedBytes)) of \(Figures.bytes(result.contentBytes)), "
+    return "saved checkpoint \(name): \(Figures.bytes(result.storedBytes)) for \(Figures.bytes(result.contentBytes)) of state, "
       + (inBackground ? "written in \(Figures.fixed(result.writingSeconds, 2)) s beside training, " : "")
       + "\(Figures.fixed(lost, 2)) s of training lost"
   }

@@ -97,7 +97,8 @@ extension TrainingRun {
           ?? RunDirectory.realPath(path).flatMap({ TrainingCheckpoint(path: $0) })
       else {
         throw RunDirectoryError(
-          path: path, problem: "not a checkpoint", hint: "Name a folder like checkpoints/step-000500.")
+          path: path, problem: FileBytes.exists(path) ? "not a checkpoint" : "there is no such folder",
+          hint: "Say --resume auto for the newest of the run, or name a folder like RUN/checkpoints/step-000500.")
       }
       _ = try checkpoint.opened()
       if !directory.owns(checkpoint) { try directory.requireVacant() }

@@ -25,9 +25,11 @@ public final class CheckpointModel: ModelSource {
     }
   }
 
+  /// Where the run stood: see the page on training checkpoints.
   public var metadata: JSONObject { file.metadata }
   public var sidecarNames: [String] { file.manifest.sidecars.map(\.name) }
   public func sidecar(_ name: String) throws -> [UInt8] { try file.sidecar(name) }
+  /// Always nil: what it holds is fp32.
   public func storedFormat(of name: String) -> String? { nil }
 
   public func read(_ parameter: ParameterSpec, rows: Range<Int>, into values: inout MutableSpan<Float>) throws {

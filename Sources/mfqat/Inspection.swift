@@ -33,15 +33,23 @@ struct Inspection {
       "stored",
       "\(files) data file\(files == 1 ? "" : "s"), \(Figures.bytes(stored)), \(container.tensors.count) tensors",
     ])
-    for (key, value) in container.metadata.members {
-      table.add([key, value.string ?? String(decoding: value.serialized(), as: UTF8.self)])
-    }
+    for (key, value) in container.metadata.members { table.add([key, inOneLine(value)]) }
     return Inspection(
       json: [
         "kind": "training checkpoint", "path": .string(path), "stored_bytes": .integer(stored),
         "metadata": .object(container.metadata), "tensors": .integer(container.tensors.count),
         "planes": .array(planes.map(\.json)),
       ], text: table.plain + "\n" + PlaneSize.table(planes).plain)
+  }
+
+  /// A text of many lines is a file of its own, and would hide the rest.
+  private static func inOneLine(_ value: JSONValue) -> String {
+    if let text = value.string {
+      let lines = text.split(separator: "\n").count
+      return lines > 1 ? "\(lines) lines, which --json shows" : text
+    }
+    guard let object = value.object else { return String(decoding: value.serialized(), as: UTF8.self) }
+    return object.members.map { "\($0.replacing("_", with: " ")) \(inOneLine($1))" }.joined(separator: ", ")
   }
 
   static func run(_ path: String) throws -> Inspection {

@@ -12,23 +12,25 @@ enum ContainerChoice: String, CaseIterable, ExpressibleByArgument {
   var container: ConversionPlan.Container { self == .anchor ? .anchor : .dense }
 }
 
-/// `mfqat convert`: an anchor into lower formats, a dense model into an anchor.
+/// `mfqat convert`: an anchor into lower formats, a dense model into an anchor, a checkpoint into a model folder.
 struct ConvertCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "convert",
-    abstract: "Cut an anchor into lower formats, or round a dense model.",
+    abstract: "Cut an anchor into lower formats, round a dense model, or export a checkpoint.",
     discussion: """
       From an anchor every lower format of its family can be cut, without data and without training; a dense model is \
       rounded directly. One format is written into DIR itself, several into DIR/FORMAT. --as dense writes an ordinary \
-      Hugging Face folder with the same values in fp32. Nothing is overwritten.
+      Hugging Face folder with the same values in fp32, and --to fp32 --as dense one with the weights of a training \
+      checkpoint as they are. Nothing is overwritten.
       """)
 
   @OptionGroup var source: SourceOptions
 
   @Option(
     name: .customLong("to"), help: ArgumentHelp("Formats to write, separated by commas.", valueName: "formats"),
-    transform: FormatLists.blocks)
-  var formats: [MXFormat]
+    transform: FormatLists.choices)
+  var choices: [FormatChoice]
+  private var formats: [MXFormat] { choices.compactMap(\.block) }
 
   @Option(help: ArgumentHelp("Directory to write; absent or empty.", valueName: "dir"))
   var out: String
@@ -41,8 +43,15 @@ struct ConvertCommand: ParsableCommand {
 
   @OptionGroup var output: OutputOptions
 
+  func validate() throws {
+    guard choices.contains(.fullPrecision) else { return }
+    guard choices.count == 1 else { throw ValidationError("fp32 is written alone. Convert to the others after it.") }
+    guard container == .dense else { throw ValidationError("fp32 is written as a model folder. Add --as dense.") }
+  }
+
   func run() throws {
     try SingleProcess.require("convert")
+    if formats.isEmpty { return try exportFullPrecision() }
     let converter = try Converter(source.open(output))
     let meter = output.meter("convert", unit: "weights")
     let total = formats.count
@@ -52,6 +61,22 @@ struct ConvertCommand: ParsableCommand {
     }
     meter.finish()
     try output.print(json(plan), text(plan))
+  }
+
+  private func exportFullPrecision() throws {
+    let converter = try Converter(source.open(output)), meter = output.meter("convert", unit: "weights")
+    let bytes = try converter.convertToFullPrecision(out: out, dryRun: dryRun) { meter.update($0, of: $1) }
+    meter.finish()
+    try output.print(
+      [
+        "source": .string(converter.source.path), "as": "dense", "dry_run": .bool(dryRun),
+        "outputs": [
+          ["format": "fp32", "directory": .string(out), "written_bytes": dryRun ? .null : .integer(bytes)]
+        ],
+      ],
+      dryRun
+        ? "Nothing was written (--dry-run).\n"
+        : "wrote the fp32 weights of \(converter.source.path) as a model folder, \(Figures.bytes(bytes)): \(out)\n")
   }
 
   private func text(_ plan: ConversionPlan) -> String {

@@ -30,10 +30,6 @@ enum FormatLists {
     try unique(names(text).map { try FormatChoice($0) })
   }
 
-  static func blocks(_ text: String) throws -> [MXFormat] {
-    try unique(names(text).map { try MXFormat(named: $0) })
-  }
-
   private static func names(_ text: String) -> [String] {
     text.split(separator: ",", omittingEmptySubsequences: false).map { part in
       String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
