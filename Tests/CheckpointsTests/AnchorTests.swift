@@ -122,6 +122,33 @@ import Testing
     #expect(read == values)
   }
 
+  @Test func whatIsSealedCanBeCheckedBeforeItAppears() throws {
+    let scratch = try Scratch()
+    for isDamaged in [false, true] {
+      let writer = try ContainerWriter(directory: scratch("x\(isDamaged)"), format: "mxint8", scaleRule: "floor")
+      try writer.addDense(name: "t", shape: [30, 40], values: weights(1200, seed: 1).span)
+      try writer.seal()
+      let name = writer.temporary.split(separator: "/").last! + "/data-00000-00000.zst"
+      if isDamaged {
+        var bytes = try contents(scratch(String(name)))
+        bytes[100] ^= 1
+        try scratch.write(bytes, String(name))
+      }
+      guard isDamaged else {
+        for share in 0..<3 { try ContainerWriter.verify(writer.temporary, share: share, of: 3) }
+        try writer.commit()
+        continue
+      }
+      var hints: [String?] = []
+      for share in 0..<3 {
+        do { try ContainerWriter.verify(writer.temporary, share: share, of: 3) } catch { hints.append(error.hint) }
+      }
+      #expect(!hints.isEmpty && hints.allSatisfy { $0?.contains("storage") == true }, "\(hints)")
+      writer.abandon()
+    }
+    #expect(try names(in: scratch.path) == ["xfalse"])
+  }
+
   @Test func largeRawFramesSpanBlocks() throws {
     let scratch = try Scratch()
     let codes = bytes(300_001, seed: 9), scales = [UInt8](repeating: 127, count: 9376)

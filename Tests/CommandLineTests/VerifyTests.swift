@@ -166,13 +166,15 @@ import Testing
     let nothing = try CommandLineTool.run(["verify", scratch("run")])
     #expect(nothing.status == 1 && nothing.errors.contains("nothing to verify"))
     #expect(try CommandLineTool.run(["convert", model, "--to", "mxint8", "--out", scratch("run/anchor")]).status == 0)
-    for step in [9, 10] { try writeCheckpoint(to: scratch("run/checkpoints/step-\(step)"), step: step) }
-    try writeCheckpoint(to: scratch("run/checkpoints/step-11.corrupt"), step: 11)
+    for step in [9, 10] {
+      try writeCheckpoint(to: scratch("run/checkpoints/" + (step == 9 ? "step-000009" : "step-000010")), step: step)
+    }
+    try writeCheckpoint(to: scratch("run/checkpoints/step-000011.corrupt"), step: 11)
     let result = try CommandLineTool.run(["verify", scratch("run")])
     let lines = result.output.split(separator: "\n")
     #expect(result.status == 0 && lines.count == 3, "\(result)")
     #expect(lines.last?.contains("step 9, 2 tensors") == true && lines.dropFirst().first?.contains("step 10,") == true)
-    try damage(scratch("run/checkpoints/step-10/data-00000-00000.zst"), at: 10)
+    try damage(scratch("run/checkpoints/step-000010/data-00000-00000.zst"), at: 10)
     let damaged = try CommandLineTool.run(["verify", scratch("run"), "--json"])
     let parts = try damaged.object()["parts"] as? [[String: Any]]
     #expect(damaged.status == 1 && parts?.map { $0["ok"] as? Bool } == [true, false, true], "\(damaged)")

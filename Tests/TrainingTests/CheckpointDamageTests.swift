@@ -161,7 +161,7 @@ import Training
     try expectRefused("frame within") { chunk(&$0) { $0["stored"] = .integer(1 << 61) } }
     try expectRefused("fp32 in a checkpoint") { tensor(&$0) { $0["format"] = "mxint8" } }
     try expectRefused("kind") { $0["kind"] = "anchor" }
-    try expectRefused("step, ranks") { object in
+    try expectRefused("ranks, nodes, text") { object in
       var metadata = object["metadata"]!.object!
       metadata["nodes"] = nil
       object["metadata"] = .object(metadata)

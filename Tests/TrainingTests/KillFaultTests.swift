@@ -16,7 +16,7 @@ struct KillFaultTests {
     let place: RunPlace
     let name: String
     let background: Bool
-    static let steps = 400
+    static let steps = 160
 
     var overrides: [String] {
       [
@@ -62,7 +62,7 @@ struct KillFaultTests {
     case .launcher: if let process = launcher ?? ranks.first { Glibc.kill(process, SIGKILL) }
     }
     // Ranks that wait at a fault point do not hear that their launcher has gone.
-    if victim == .launcher {
+    if victim == .launcher, launcher != nil {
       usleep(300_000)
       for rank in ranks { Glibc.kill(rank, SIGKILL) }
     }
@@ -116,7 +116,8 @@ struct KillFaultTests {
     let place = try RunPlace()
     let run = Run(place: place, name: "run", background: kind.background)
     var acknowledged = 0
-    for (index, victim) in (kind.ranks == nil ? [Victim.allRanks] : Victim.allCases).enumerated() {
+    let all = Victim.allCases, turn = FaultPoint.allCases.firstIndex(of: point)! % all.count
+    for (index, victim) in (kind.ranks == nil ? [.allRanks] : Faults.isLong ? all : [all[turn]]).enumerated() {
       let mark = place("mark\(index)")
       // Several visits into the run: there are older checkpoints and, for pruning, some to remove.
       let visit = (point == .middleOfFile ? 400 : 8) + index

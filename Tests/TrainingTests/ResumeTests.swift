@@ -80,7 +80,7 @@ import Training
     try place.remove("run/anchor")
     try place.damage("run/checkpoints/step-000006/" + file)
     let lines = try Runs.finish(place.settings(), ranks: 2, resume: .newest)
-    #expect(lines.contains { $0.contains("refused") && $0.contains("step-000006/" + file) }, "\(lines)")
+    #expect(lines.contains { $0.contains("refused") && $0.contains("step-000006") && $0.contains(file) }, "\(lines)")
     #expect(lines.contains { $0.contains("resumed at step 3") }, "\(lines)")
     try Self.expectSameEnd(place, "run", "whole")
     #expect(place.names("run/checkpoints") == ["step-000003", "step-000006", "step-000006.corrupt"])
@@ -100,7 +100,7 @@ import Training
     for step in ["3", "6"] { try place.damage("run/checkpoints/step-00000\(step)/data-00000-00000.zst") }
     for _ in 0..<2 {  // the second try says the same
       try Runs.expectRefusal(
-        "none of 2 checkpoints", "step-000006/data-00000-00000.zst", "hash", ranks: 2, resume: .newest,
+        "none of 2 checkpoints", "step-000006: file data-00000-00000.zst, bytes 0..<", "hash", ranks: 2, resume: .newest,
         of: place.settings())
     }
     #expect(place.names("run/checkpoints") == ["step-000003", "step-000006"])

@@ -180,6 +180,13 @@ import Transformer
     #expect(try place.metrics("tokens") == place.metrics("text"))
   }
 
+  @Test func readingBackChangesNothing() throws {
+    let place = try RunPlace()
+    try Runs.finish(place.settings("plain"))
+    try Runs.finish(place.settings("checked", ["checkpoint={every: 3, keep: 9, verify: true, background: true, threads: 2}"]), ranks: 3)
+    for step in [3, 6] { #expect(try place.state("checked", step) == place.state("plain", step)) }
+  }
+
   @Test func checkpointIsAModel() throws {
     let place = try RunPlace()
     try Runs.finish(place.settings())
