@@ -66,13 +66,13 @@ elapsed() {
   if ((seconds < 60)); then printf '%d s' "$seconds"; else printf '%d min %02d s' $((seconds / 60)) $((seconds % 60)); fi
 }
 
-# insert MARKER FILE…: the files, as they are, between the markers of `document`.
+# insert MARKER FILE…: the files, less the commit they were made at, between the markers of `document`.
 insert() {
   local marker=$1 block
   shift
   grep -q "<!-- $marker -->" "$document" || fail 66 "$document has no marker $marker"
   block=$(mktemp)
-  { echo '```'; cat "$@"; echo '```'; } >"$block"
+  { echo '```'; cat "$@" | sed 's/; commit [0-9a-f+]*$//'; echo '```'; } >"$block"
   sed -i -e "/<!-- $marker -->/,/<!-- \/$marker -->/{/<!-- $marker -->/{p;r $block
 };/<!-- \/$marker -->/p;d}" "$document"
   rm -f "$block"
