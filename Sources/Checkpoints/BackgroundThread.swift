@@ -9,7 +9,8 @@ import Synchronization
   private let outcome = ThreadOutcome<Value>()
 
   /// Begins at once. The thread goes on when this object is gone; whoever needs the end calls `join`.
-  public init(_ work: @escaping @Sendable () throws -> Value) {
+  /// - Throws: where the system allows no further thread.
+  public init(_ work: @escaping @Sendable () throws -> Value) throws(CheckpointError) {
     let outcome = outcome
     let body = ThreadBody {
       outcome.result = Result { try work() }
@@ -25,7 +26,11 @@ import Synchronization
         return nil
       }, Unmanaged.passRetained(body).toOpaque())
     unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-    precondition(code == 0, "pthread_create returned \(code)")
+    guard code == 0 else {
+      unsafe Unmanaged.passUnretained(body).release()
+      throw CheckpointError("start a thread", found: errnoText(code), hint: "Allow more processes (ulimit -u, cgroup pids.max)")
+        .because(.system)
+    }
     self.thread = thread
   }
 

@@ -12,6 +12,17 @@ public struct CheckpointError: Error, Sendable, Hashable, CustomStringConvertibl
   public var expected: String?
   public var found: String?
   public var hint: String?
+  public var cause = Cause.content
+
+  /// What an error says of the thing it is about.
+  public enum Cause: Sendable, Hashable {
+    /// It is not as it should be, or not there.
+    case content
+    /// Nothing: the system would not let it be read now.
+    case system
+    /// Nothing: a program of another version wrote it.
+    case version
+  }
 
   public init(
     _ operation: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil,
@@ -24,6 +35,16 @@ public struct CheckpointError: Error, Sendable, Hashable, CustomStringConvertibl
     self.expected = expected
     self.found = found
     self.hint = hint
+  }
+
+  /// The same error, of a thing that a program of another version wrote.
+  public var ofAnotherVersion: CheckpointError { because(.version) }
+
+  /// The same error of another cause.
+  func because(_ cause: Cause) -> CheckpointError {
+    var error = self
+    error.cause = cause
+    return error
   }
 
   /// One sentence, then the hint as a second.

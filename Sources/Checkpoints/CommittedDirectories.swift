@@ -18,10 +18,11 @@ public enum CommittedDirectories {
     }
   }
 
-  /// Gives a committed directory another name, durably.
-  public static func rename(_ path: String, to target: String) throws(CheckpointError) {
-    try Directories.rename(path, to: target)
-    try Directories.synchronize(Directories.parent(of: target))
+  /// Exchanges the names of two directories beside each other, durably. At no instant is there nothing under either name,
+  /// where the file system can do that.
+  public static func exchange(_ a: String, _ b: String) throws(CheckpointError) {
+    try Directories.exchange(a, b)
+    try Directories.synchronize(Directories.parent(of: b))
   }
 
   /// Removes a committed directory: first from view, then from the disk. After an error it is either whole under its
@@ -68,18 +69,22 @@ public enum CommittedDirectories {
     case superseded
   }
 
-  /// Renames a directory to `PATH.MARK` (or `PATH.MARK-2` …), for a person to look at; returns the new path.
+  /// Renames a directory to `NAME.MARK` (or `NAME.MARK-2` …), for a person to look at; returns the new path. `name` is
+  /// its own unless given.
   @discardableResult
-  public static func setAside(_ path: String, as mark: Mark = .corrupt) throws(CheckpointError) -> String {
+  public static func setAside(
+    _ path: String, named name: String? = nil, as mark: Mark = .corrupt
+  ) throws(CheckpointError) -> String {
     let path = Directories.trimmed(path)
-    let plain = path + "." + mark.rawValue
+    let plain = Directories.trimmed(name ?? path) + "." + mark.rawValue
     var target = plain
     var number = 2
     while Directories.kind(of: target) != .absent {
       target = plain + "-\(number)"
       number += 1
     }
-    try rename(path, to: target)
+    try Directories.rename(path, to: target)
+    try Directories.synchronize(Directories.parent(of: target))
     return target
   }
 

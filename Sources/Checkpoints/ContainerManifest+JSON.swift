@@ -2,6 +2,9 @@
 // everything else under "hash". A manifest that is not in canonical form is refused, so every changed bit shows.
 
 extension ContainerManifest {
+  /// A manifest of more bytes is refused by writers and readers.
+  static let byteLimit = 256 << 20
+
   /// The bytes of `manifest.json`.
   var serialized: [UInt8] {
     var object = JSONObject()
@@ -23,7 +26,12 @@ extension ContainerManifest {
     return JSONValue.object(object).serialized()
   }
 
-  static let limits = JSONScanner.Limits(bytes: 256 << 20, values: 32_000_000)
+  static let limits = JSONScanner.Limits(bytes: byteLimit, values: byteLimit / 8)
+
+  /// For a text of some length: no manifest has a value every eight bytes, and none may cost many times its own size.
+  private static func limits(for bytes: [UInt8]) -> JSONScanner.Limits {
+    .init(bytes: byteLimit, values: 100 + bytes.count / 8)
+  }
 
   /// The kind that the manifest in `directory` claims, whatever else is wrong with it: `checkpoint`, or `anchor` where it
   /// says nothing, or nothing that can be read.
@@ -36,7 +44,7 @@ extension ContainerManifest {
   init(_ bytes: [UInt8], path: String) throws(CheckpointError) {
     let reader = FieldReader(path: path)
     let damaged = "The manifest was changed or damaged after it was written: use another copy"
-    let value = try JSONScanner.parse(bytes, path: path, limits: Self.limits)
+    let value = try JSONScanner.parse(bytes, path: path, limits: Self.limits(for: bytes))
     guard var object = value.object else { throw reader.refuse("an object", value.kind) }
     guard value.serialized() == bytes else {
       throw reader.refuse("canonical JSON", "another form of the same text", hint: damaged)
@@ -44,7 +52,8 @@ extension ContainerManifest {
     let version = try reader.count(object["container_version"], "container_version")
     guard version == Self.version else {
       throw reader.refuse(
-        "container version \(Self.version)", "\(version)", hint: "Use a version of this program that reads it")
+        "container version \(Self.version)", "\(version)", hint: "Use a version of this program that reads it"
+      ).because(.version)
     }
     let stored = try reader.hash(object["hash"], "hash")
     object["hash"] = nil

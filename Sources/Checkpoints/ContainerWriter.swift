@@ -2,7 +2,7 @@ public import Tensors
 
 /// Writes a container: tensors, sidecar files, metadata, and at `commit` the manifest, after which the directory appears.
 ///
-/// With several ranks the first makes an `ContainerWriter`, the others an `ContainerPartWriter` on its `temporary` directory
+/// With several ranks the first makes a `ContainerWriter`, the others a `ContainerPartWriter` on its `temporary` directory
 /// each; their parts come back through `add(_:)` before the commit. An error, or dropping the writer, removes
 /// everything.
 public final class ContainerWriter {
@@ -115,7 +115,13 @@ public final class ContainerWriter {
         kind: kind, metadata: metadata, sidecars: sidecars, contents: contents)
       let path = directory.path(ContainerManifest.fileName)
       try manifest.validate(path: path)
-      try directory.write(manifest.serialized, to: ContainerManifest.fileName)
+      let bytes = manifest.serialized
+      guard bytes.count <= ContainerManifest.byteLimit else {
+        throw CheckpointError(
+          "write the manifest", path: path, expected: "at most \(ContainerManifest.byteLimit) bytes", found: "\(bytes.count)",
+          hint: "Take larger chunks")
+      }
+      try directory.write(bytes, to: ContainerManifest.fileName)
     }
   }
 
@@ -123,7 +129,9 @@ public final class ContainerWriter {
   public static func verify(
     _ temporary: String, share: Int = 0, of count: Int = 1, threads: Int = ParallelWork.processors
   ) throws(CheckpointError) {
-    let problems = try TensorContainer(temporary).verify(share: share, of: count, threads: threads)
+    let container = try TensorContainer(temporary)
+    for file in container.files { file.dropFromCache() }
+    let problems = try container.verify(share: share, of: count, threads: threads)
     guard let problem = problems.first else { return }
     throw CheckpointError(
       "verify after writing", path: temporary, tensor: problem.tensor, found: problem.description,

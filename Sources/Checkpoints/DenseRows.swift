@@ -21,7 +21,8 @@ import Synchronization
   public init(
     _ name: String, tensorRows: Int, columns: Int, rows: Range<Int>, values: UnsafeMutablePointer<Float>
   ) {
-    precondition(rows.lowerBound >= 0 && rows.upperBound <= tensorRows, "rows \(rows) of \(name), \(tensorRows) x \(columns)")
+    precondition(
+      rows.lowerBound >= 0 && rows.upperBound <= tensorRows, "rows \(rows) of \(name), \(tensorRows) x \(columns)")
     (self.name, self.tensorRows, self.columns, self.rows) = (name, tensorRows, columns, rows)
     unsafe self.values = values
   }
@@ -100,7 +101,8 @@ extension DenseRows {
       while row < piece.rows.upperBound {
         let room = total * (share + 1) / count - done
         let rows = share == count - 1
-          ? piece.rows.upperBound - row : min(piece.rows.upperBound - row, (room + piece.columns - 1) / piece.columns)
+          ? piece.rows.upperBound - row
+          : min(piece.rows.upperBound - row, max(0, room + piece.columns - 1) / piece.columns)
         if rows > 0 { shares[share].append(piece.extracting(row..<row + rows)) }
         row += rows
         done += rows * piece.columns

@@ -97,6 +97,32 @@ package enum Directories {
     }
   }
 
+  private typealias RenameAt2 = @convention(c) (
+    Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32
+  ) -> Int32
+
+  /// Of the C library, whose overlay for Swift does not have it; nil where it has none.
+  private static let renameat2: RenameAt2? = unsafe dlsym(nil, "renameat2").map {
+    unsafe unsafeBitCast($0, to: RenameAt2.self)
+  }
+
+  /// Exchanges two names; where the file system has no such call, by way of a third, with moments without either.
+  static func exchange(_ a: String, _ b: String) throws(CheckpointError) {
+    var code = ENOSYS
+    if let call = unsafe renameat2 {
+      if unsafe call(AT_FDCWD, a, AT_FDCWD, b, 1 << 1) == 0 { return }  // RENAME_EXCHANGE
+      code = errno
+    }
+    guard code == EINVAL || code == ENOSYS || code == EOPNOTSUPP else {
+      throw CheckpointError(
+        "exchange", path: a, expected: "it to change places with \(b)", found: errnoText(code), hint: errnoHint(code))
+    }
+    let third = temporaryName(for: b, identity: nil)
+    try rename(b, to: third)
+    try rename(a, to: b)
+    try rename(third, to: a)
+  }
+
   /// Removes `path` and everything in it, links not followed; what cannot be removed stays.
   static func removeTree(_ path: String) {
     var status = stat()

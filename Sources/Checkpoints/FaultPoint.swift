@@ -6,7 +6,7 @@ import Synchronization
 /// With `MFQAT_FAULT=POINT:N:FILE` the process that passes POINT for the N-th time makes FILE and goes no further; who
 /// watches for FILE then kills whom it likes. Without the variable nothing happens.
 public enum FaultPoint: String, CaseIterable, Sendable {
-  /// The temporary directory is there and holds nothing.
+  /// The temporary directory is there and holds nothing but small files.
   case beforeFirstByte = "before-first-byte"
   /// A tensor of several has been written.
   case middleOfFile = "middle-of-file"

@@ -29,6 +29,7 @@ final class ReadableFile: Sendable {
     guard descriptor >= 0 else {
       let code = errno
       throw CheckpointError("open", path: path, found: errnoText(code), hint: errnoHint(code))
+        .because([ENOENT, ENOTDIR, ELOOP].contains(code) ? .content : .system)
     }
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
@@ -41,6 +42,9 @@ final class ReadableFile: Sendable {
   }
 
   deinit { _ = Glibc.close(descriptor) }
+
+  /// Lets what is read next come from the device, not from memory. A hint.
+  func dropFromCache() { _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
 
   /// Fills `destination` from byte `offset` on; a shorter file is an error.
   func read(at offset: Int, into destination: UnsafeMutableRawBufferPointer) throws(CheckpointError) {

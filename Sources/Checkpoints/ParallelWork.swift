@@ -37,8 +37,8 @@ public enum ParallelWork {
         return Failure(piece: piece, error: error)
       }
     }
-    // This thread takes its share.
-    let others = (1..<max(1, min(threads, count))).map { _ in BackgroundThread(work) }
+    // This thread takes its share, and that of threads that the system does not allow.
+    let others = (1..<max(1, min(threads, count))).compactMap { _ in try? BackgroundThread(work) }
     var failures = [work()]
     for thread in others { failures.append(try thread.join()) }
     if let first = failures.compactMap(\.self).min(by: { $0.piece < $1.piece }) { throw first.error }

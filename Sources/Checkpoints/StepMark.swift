@@ -1,4 +1,5 @@
-/// How far a run has come, and so what its checkpoint is called: optimizer steps, and micro-batches of the next one whose gradients are summed already.
+/// How far a run has come, and so what its checkpoint is called: optimizer steps, and micro-batches of the next one
+/// whose gradients are summed already.
 ///
 /// Under schedule `sum` the micro-batches of all formats are numbered through.
 public struct StepMark: Sendable, Hashable, Comparable {

@@ -31,8 +31,8 @@ extension TensorContainer {
     let manifest = manifest
     var problems: [ContainerProblem] = []
     if share == 0 {
-      let known = Set((manifest.files + manifest.sidecars).map(\.name) + [ContainerManifest.fileName])
-      for name in try Directories.entries(of: directory) where !known.contains(name) {
+      let known = Set(((manifest.files + manifest.sidecars).map(\.name) + [ContainerManifest.fileName]).map { ExactKey($0) })
+      for name in try Directories.entries(of: directory) where !known.contains(ExactKey(name)) {
         problems.append(ContainerProblem(file: name, message: "is not in the manifest"))
       }
     }

@@ -29,9 +29,9 @@ public final class TensorContainer {
         hint: "Check the path; an interrupted save leaves only a .tmp- directory")
     }
     let file = try ReadableFile(path)
-    guard file.size <= Self.manifestLimit else {
+    guard file.size <= ContainerManifest.byteLimit else {
       throw CheckpointError(
-        "read the manifest", path: path, expected: "at most \(Self.manifestLimit) bytes", found: "\(file.size)")
+        "read the manifest", path: path, expected: "at most \(ContainerManifest.byteLimit) bytes", found: "\(file.size)")
     }
     let manifest = try ContainerManifest(try file.wholeContents(), path: path)
     try manifest.validate(path: path)
@@ -60,8 +60,6 @@ public final class TensorContainer {
     files = other.files
     positions = other.positions
   }
-
-  private static let manifestLimit = 256 << 20
 
   public var kind: ContainerKind { manifest.kind }
   public var metadata: JSONObject { manifest.metadata }

@@ -33,6 +33,8 @@ public struct MetricsHistory: Sendable, Equatable {
   /// A checkpoint that was saved after a step.
   public struct Save: Sendable, Equatable {
     public var step: Int
+    /// Of the next step, done before it was saved.
+    public var microBatches: Int
     /// Seconds that training stood still for it, and that writing it took.
     public var secondsLost: Double
     public var secondsWriting: Double
@@ -55,7 +57,7 @@ public struct MetricsHistory: Sendable, Equatable {
   ///
   /// - Parameter path: the name errors use.
   public init(_ text: String, path: String) throws(ReportError) {
-    var steps: [Int: Step] = [:], validations: [String: Validation] = [:], saves: [Int: Save] = [:]
+    var steps: [Int: Step] = [:], validations: [String: Validation] = [:], saves: [String: Save] = [:]
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy(\.isWhitespace) {
       let place = "\(path):\(index + 1)"
@@ -75,7 +77,7 @@ public struct MetricsHistory: Sendable, Equatable {
         validations["\(found.step) \(found.format)"] = found
       } else if let checkpoint = value["checkpoint"] {
         let found = try Save(value, checkpoint, place)
-        saves[found.step] = found
+        saves["\(found.step) \(found.microBatches)"] = found
       } else {
         let found = try Step(value, place)
         steps[found.step] = found
@@ -83,7 +85,7 @@ public struct MetricsHistory: Sendable, Equatable {
     }
     self.steps = steps.values.sorted { $0.step < $1.step }
     self.validations = validations.values.sorted { ($0.step, $0.format) < ($1.step, $1.format) }
-    self.saves = saves.values.sorted { $0.step < $1.step }
+    self.saves = saves.values.sorted { ($0.step, $0.microBatches) < ($1.step, $1.microBatches) }
     guard !self.steps.isEmpty || !self.validations.isEmpty else {
       throw ReportError(path, expected: "a step a line", found: "none", hint: "The run has not finished its first step")
     }
@@ -138,6 +140,8 @@ extension MetricsHistory.Save {
       throw ReportError(
         place, expected: "\"step\", \"seconds_lost\", \"seconds_writing\" and \"bytes\" of a checkpoint", found: "not all")
     }
-    self.init(step: step, secondsLost: lost, secondsWriting: writing, bytes: bytes)
+    self.init(
+      step: step, microBatches: checkpoint["micro_batches"]?.integer ?? 0, secondsLost: lost, secondsWriting: writing,
+      bytes: bytes)
   }
 }

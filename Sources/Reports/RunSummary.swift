@@ -76,6 +76,7 @@ public struct RunSummary: Sendable {
     let after = saves.flatMap { save in (1...SavingCost.following).compactMap { duration[save.step + $0] } }
     let excess = after.reduce(0) { $0 + $1 - median } / Double(saves.count)
     let steps = Double(saves.count > 1 ? (saves[saves.count - 1].step - first.step) / (saves.count - 1) : first.step)
+    guard steps > 0 else { return nil }
     return SavingCost(standstill: standstill, excess: excess, share: (standstill + excess) / (steps * median))
   }
 

@@ -37,7 +37,7 @@ extension CheckpointSettings: SettingsSection {
     SettingKey("keep_every", \.keepEvery, "Checkpoints of steps that are multiples of it never go; 0 is none."),
     SettingKey("background", \.background, """
       Whether a checkpoint is copied in memory at the end of its step and written by a thread while training goes on; costs \
-      memory of three fp32 values per parameter that a rank owns.
+      memory of three fp32 values per parameter that a rank owns, and of what compressed communication keeps.
       """),
     SettingKey("on_failure", \.onFailure, """
       What a save that fails does to the run: the checkpoint before stays either way, and the last save of a run or one that \

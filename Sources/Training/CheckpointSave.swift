@@ -19,11 +19,14 @@ final class CheckpointSave {
     var writingSeconds = 0.0
     /// The same state was there already.
     var isKept = false
+    /// What could not be tidied up; the checkpoint is there.
+    var complaints: [String] = []
   }
 
   let mark: StepMark
   private let trainer: Trainer
   private let folder: String
+  /// Of each plane a thread holds a chunk: less than for anchors, which are written once.
   private let options = ContainerOptions(chunkBytes: 1 << 20)
   private let threads: Int
   private let verifies: Bool
@@ -98,7 +101,9 @@ final class CheckpointSave {
       FaultPoint.dataSynchronized.reached()
       return (part, PhaseClock.now - start)
     }
-    if isInBackground { written = BackgroundThread(work) } else { outcome = Swift.Result { try work() } }
+    if isInBackground { written = try? BackgroundThread(work) }
+    // At once where that was asked for, or where the system allows no thread.
+    if written == nil { outcome = Swift.Result { try work() } }
   }
 
   let isInBackground: Bool
@@ -107,7 +112,8 @@ final class CheckpointSave {
 
   /// Collective: waits for every rank's writing, commits.
   ///
-  /// - Throws: `CollectiveFailure` if any rank could not; then nothing is left of it.
+  /// - Throws: `CollectiveFailure` if any rank could not; then nothing is left of it, unless it was the very last thing that
+  ///   failed, the parent's synchronization: then it is there, and may not survive a loss of power.
   func finish() throws -> Result {
     trainer.note(.saving)
     if let written { outcome = Swift.Result { try written.join() } }
@@ -152,25 +158,23 @@ final class CheckpointSave {
 
   private func commit(_ result: inout Result) throws {
     try directory?.commit()
-    if FileBytes.exists(second) { result.isKept = try settle() }
+    if FileBytes.exists(second) { try replaceOld(&result) }
     FaultPoint.afterRename.reached()
   }
 
-  /// A resumed run has come again to a step that has a checkpoint. If that one is whole and says the same, it stays:
-  /// returns true. Else it is set aside.
-  private func settle() throws -> Bool {
-    guard let old = try? TensorContainer(target), (try? old.verify())?.isEmpty == true else {
-      try CommittedDirectories.setAside(target, as: .corrupt)
-      try CommittedDirectories.rename(second, to: target)
-      return false
+  /// A resumed run has come again to a step that has a checkpoint. If that one is whole and holds the same tensors, it
+  /// stays. Else the new one takes its name, at one instant, and the old one is set aside.
+  private func replaceOld(_ result: inout Result) throws {
+    let old = try? TensorContainer(target), isWhole = (try? old?.verify())?.isEmpty == true
+    if isWhole, let old, try Self.isSame(old, try TensorContainer(second)) {
+      result.isKept = true
+      do { try CommittedDirectories.remove(second) } catch { result.complaints.append("\(error)") }
+      return
     }
-    if try Self.isSame(old, try TensorContainer(second)) {
-      try CommittedDirectories.remove(second)
-      return true
-    }
-    try CommittedDirectories.setAside(target, as: .superseded)
-    try CommittedDirectories.rename(second, to: target)
-    return false
+    try CommittedDirectories.exchange(second, target)
+    do {
+      try CommittedDirectories.setAside(second, named: target, as: isWhole ? .superseded : .corrupt)
+    } catch { result.complaints.append("\(error)") }
   }
 
   private static func isSame(_ old: TensorContainer, _ new: TensorContainer) throws -> Bool {

@@ -84,6 +84,7 @@ package final class MetricsLog {
     try append([
       "step": .integer(save.mark.step),
       "checkpoint": [
+        "micro_batches": .integer(save.mark.microBatches),
         "seconds_lost": Self.number(lost), "seconds_writing": Self.number(save.writingSeconds),
         "bytes": .integer(save.storedBytes), "content_bytes": .integer(save.contentBytes),
       ],

@@ -93,17 +93,16 @@ package struct RunDirectory {
     }
   }
 
-  /// Keeps the newest `count` checkpoints up to `step`, every one whose step is a multiple of `keepEvery` (0: none is),
-  /// and those of later steps, which a resumed run will replace.
+  /// Keeps the newest `count` checkpoints up to `mark`, every one whose step is a multiple of `keepEvery` (0: none is),
+  /// and later ones, which a resumed run will replace.
   ///
   /// What cannot be deleted is no reason to stop: the others go all the same, and the next call and the next start try
   /// again. A checkpoint that is still listed is whole.
   ///
   /// - Returns: a complaint for each that is still there, or still takes room.
-  @discardableResult
-  package func prune(keeping count: Int, keepEvery: Int = 0, upTo step: Int) -> [String] {
+  package func prune(keeping count: Int, keepEvery: Int = 0, upTo mark: StepMark) -> [String] {
     precondition(count >= 1 && keepEvery >= 0, "keeping \(count) checkpoints and each of \(keepEvery) steps")
-    let old = TrainingCheckpoint.all(in: checkpoints).filter { $0.step <= step }.dropFirst(count)
+    let old = TrainingCheckpoint.all(in: checkpoints).filter { $0.mark <= mark }.dropFirst(count)
       .filter { keepEvery == 0 || $0.mark.microBatches > 0 || !$0.step.isMultiple(of: keepEvery) }
     // Those that earlier calls left.
     var complaints = CommittedDirectories.removeTrash(in: checkpoints, prefix: "step-")

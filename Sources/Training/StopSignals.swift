@@ -6,8 +6,8 @@ import Synchronization
   import Musl
 #endif
 
-/// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and a clean end. A handler only sets a flag: the step in progress is
-/// finished first, and all ranks stop after the same one.
+/// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and a clean end. A handler only sets a flag: the step in
+/// progress, or its micro-batch, is finished first, and all ranks stop after the same one.
 enum StopSignals {
   // Written by a signal handler, read between steps: a word-sized store that cannot tear.
   nonisolated(unsafe) private static var received: sig_atomic_t = 0

@@ -163,14 +163,13 @@ public final class Trainer {
     var clock = PhaseClock()
     let training = configuration.training
     let before = communicator.statistics
-    let passes = schedule?.passCount ?? 1
     let isChecked = configuration.communication.checkEvery > 0
       && (stepsDone + 1) % configuration.communication.checkEvery == 0
     weights.passingDigest = isChecked && weights.sharing == .layers ? WeightDigest() : nil
     place = PassPlace()
     place.isFirst = microBatchesDone == 0
     place.number = microBatchesDone * lanes.roundCount
-    let first = microBatchesDone, microBatches = passes * training.accumulation
+    let first = microBatchesDone, microBatches = microBatchesPerStep
     microBatchesDone = 0
 
     for microBatch in first..<microBatches {
@@ -208,9 +207,13 @@ public final class Trainer {
     return StepRecord(
       step: stepsDone, tokens: stepsDone * training.batch * configuration.data.context, loss: loss, learningRate: rate,
       gradientNorm: norm, schedule: schedule, lanes: training.lanes,
-      tokensInStep: training.batch * configuration.data.context, seconds: clock.seconds,
+      // Of a step that was resumed in its middle, those of the rest, as the seconds are.
+      tokensInStep: training.batch * configuration.data.context * (microBatches - first) / microBatches, seconds: clock.seconds,
       traffic: communicator.statistics.since(before))
   }
+
+  /// Under schedule `sum` those of all formats.
+  var microBatchesPerStep: Int { (schedule?.passCount ?? 1) * configuration.training.accumulation }
 
   /// Tokens with a target in the whole step: what the loss and its gradient are averaged over.
   private var scoredTokens: Int { configuration.training.batch * (configuration.data.context - 1) }

@@ -8,6 +8,11 @@ extension TrainingCheckpoint {
   func restore(_ trainer: Trainer, threads: Int) throws {
     let (container, state) = try opened()
     try requireSameModel(container, trainer)
+    guard mark.step <= trainer.configuration.training.steps, mark.microBatches < trainer.microBatchesPerStep else {
+      throw ModelError(
+        path, "\(mark.words) is beyond a run of \(trainer.configuration.training.steps) steps of "
+          + "\(trainer.microBatchesPerStep) micro-batches", hint: "Use another checkpoint.")
+    }
     let all = trainer.configuration.training.batch
     guard state.position.serialized() == trainer.position(at: mark).serialized(),
       state.losses.count == (mark.microBatches > 0 ? all : 0)

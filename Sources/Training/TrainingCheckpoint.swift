@@ -4,7 +4,7 @@ import Transformer
 /// A training checkpoint: a tensor container of kind `checkpoint`.
 ///
 ///   step-000500/  manifest.json                  tensors, hashes, where the run stood; written last
-///                 data-RRRRR-NNNNN.zst           what rank R owns: byte planes of fp32 values
+///                 data-RRRRR-NNNNN.zst           what writer R owns: byte planes of fp32 values
 ///                 config.json  tokenizer.json …  as in a model folder
 ///
 /// A signal can leave a step between two of its micro-batches: `step-000500+003` holds gradients summed so far as well.
@@ -44,7 +44,8 @@ public struct TrainingCheckpoint: Sendable, Hashable {
     if !TensorContainer.isContainer(path), FileBytes.exists(path + "/training.json") {
       throw CheckpointError(
         "resume", path: path, expected: ContainerManifest.fileName, found: "training.json",
-        hint: "An earlier version wrote this checkpoint: resume with that version, or train on from its weights as model.path")
+        hint: "An earlier version wrote this checkpoint: resume with that version, or train on from its weights as model.path"
+      ).ofAnotherVersion
     }
     let container = try TensorContainer(path)
     let manifest = path + "/" + ContainerManifest.fileName

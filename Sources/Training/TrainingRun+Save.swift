@@ -44,11 +44,12 @@ extension TrainingRun {
     let start = PhaseClock.now
     let result = try save.finish()
     lastSaved = save.mark
-    var complaints: [String] = []
-    try communicator.onRoot {
-      try directory.markLatest(save.mark.name)
-      complaints = directory.prune(
-        keeping: settings.checkpoint.keep, keepEvery: settings.checkpoint.keepEvery, upTo: save.mark.step)
+    // The checkpoint is there: what fails from here on is told, and undone by nothing.
+    var complaints = result.complaints
+    if communicator.isRoot {
+      do { try directory.markLatest(save.mark.name) } catch { complaints.append("\(error)") }
+      complaints += directory.prune(
+        keeping: settings.checkpoint.keep, keepEvery: settings.checkpoint.keepEvery, upTo: save.mark)
     }
     let lost = before + PhaseClock.now - start
     try communicator.onRoot { try metrics?.append(result, lost: lost) }

@@ -71,6 +71,9 @@ extension TrainingRun {
       do {
         try verify(candidate)
       } catch let failure as CollectiveFailure {
+        // Whatever keeps a rank from reading it, or is for another version to read, is no damage: an older one will not do.
+        let cause = (failure.underlying as? CheckpointError)?.cause ?? .content
+        if try communicator.agree(on: cause != .content) { throw failure }
         report("refused \(candidate.path): \(failure)")
         refused.append((candidate, failure))
         continue
@@ -106,6 +109,7 @@ extension TrainingRun {
     }
     guard let checkpoint = TrainingCheckpoint(path: found) else { preconditionFailure("\(found) was a checkpoint") }
     try lockDirectory {}
+    try communicator.onRoot { if !directory.owns(checkpoint) { try directory.requireVacant() } }
     try verify(checkpoint)
     try restore(checkpoint)
     let isOwn = try communicator.agree(on: communicator.isRoot && directory.owns(checkpoint))

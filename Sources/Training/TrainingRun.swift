@@ -104,8 +104,8 @@ public final class TrainingRun {
     if communicator.size > 1 { report("\(communicator.nodeDescription); \(trainer.wireDescription)") }
     watch()
     defer { trainer.watchdog = nil }
-    lastSaved = try start(resume)
     defer { lock = nil }
+    lastSaved = try start(resume)
     metrics = try communicator.onEveryRank { communicator.isRoot ? try openMetrics() : nil }
     defer { inFlight?.save.abandon() }
     do {
@@ -129,6 +129,10 @@ public final class TrainingRun {
     } catch let error as TrainingError {
       try saveLastGoodState(after: error)
       throw CollectiveFailure(underlying: error, speaks: communicator.isRoot)
+    } catch let failure as CollectiveFailure {
+      // All ranks are here: what they have written may well be a checkpoint.
+      try? settle(waiting: true)
+      throw failure
     }
     try settle(waiting: true)
     if lastSaved != trainer.mark { try save(.last) }

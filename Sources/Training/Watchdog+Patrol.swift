@@ -30,7 +30,9 @@ final class Patrol: @unchecked Sendable {
   }
 
   /// A thread that walks until it is stopped.
-  func start() -> BackgroundThread<Void> { BackgroundThread { self.walk() } }
+  func start() -> BackgroundThread<Void> {
+    do { return try BackgroundThread { self.walk() } } catch { fatalError("the watchdog: \(error)") }
+  }
 
   func stop() {
     monitor.locked {

@@ -146,6 +146,6 @@ struct KillFaultTests {
 
 /// How much of a fault is tried: a few in the short suite, many when there is time.
 enum Faults {
-  static let isLong = ProcessInfo.processInfo.environment["MFQAT_LONG"] != nil
+  static let isLong = ProcessInfo.processInfo.environment["MFQAT_LONG_TESTS"] != nil
   static func count(_ short: Int) -> Int { isLong ? 5 * short : short }
 }

@@ -39,16 +39,31 @@ import Training
     var trash: Int { names.count { $0.contains(".trash-") } }
   }
 
+  /// A later one of the same step is not in the way of the one that was just saved.
+  @Test func laterPartsOfAStepDoNotCount() throws {
+    let place = try RunPlace()
+    let settings = try place.settings("run", ["checkpoint={every: 1, keep: 1, anchor: false}", "logging.validate_every=0"])
+    try Runs.finish(settings)
+    let directory = RunDirectory(path: place("run"))
+    for name in ["step-000005", "step-000006+003"] {
+      try FileManager.default.copyItem(atPath: place("run/checkpoints/step-000006"), toPath: place("run/checkpoints/" + name))
+    }
+    #expect(directory.prune(keeping: 1, upTo: StepMark(step: 6)).isEmpty)
+    #expect(place.names("run/checkpoints") == ["step-000006", "step-000006+003"])
+    #expect(directory.prune(keeping: 1, upTo: StepMark(step: 6, microBatches: 3)).isEmpty)
+    #expect(place.names("run/checkpoints") == ["step-000006+003"])
+  }
+
   @Test func newestMultiplesAndLaterStay() throws {
     let run = try Run(steps: [1, 2, 3, 4, 5, 6, 7, 8, 9])
-    #expect(run.directory.prune(keeping: 2, keepEvery: 3, upTo: 8).isEmpty)
+    #expect(run.directory.prune(keeping: 2, keepEvery: 3, upTo: StepMark(step: 8)).isEmpty)
     #expect(run.steps == [3, 6, 7, 8, 9])
-    #expect(run.directory.prune(keeping: 3, upTo: 8).isEmpty)
+    #expect(run.directory.prune(keeping: 3, upTo: StepMark(step: 8)).isEmpty)
     #expect(run.steps == [6, 7, 8, 9])
-    #expect(run.directory.prune(keeping: 1, keepEvery: 100, upTo: 9).isEmpty)
+    #expect(run.directory.prune(keeping: 1, keepEvery: 100, upTo: StepMark(step: 9)).isEmpty)
     #expect(run.steps == [9] && run.trash == 0)
-    #expect(run.directory.prune(keeping: 1, upTo: 8).isEmpty, "nothing to do")
-    #expect(RunDirectory(path: run.path + "/absent").prune(keeping: 1, upTo: 8).isEmpty)
+    #expect(run.directory.prune(keeping: 1, upTo: StepMark(step: 8)).isEmpty, "nothing to do")
+    #expect(RunDirectory(path: run.path + "/absent").prune(keeping: 1, upTo: StepMark(step: 8)).isEmpty)
   }
 
   private func mount(_ path: String) throws {
@@ -62,17 +77,17 @@ import Training
   func deleteThatFailsHalfWay(atNextStart: Bool) throws {
     let run = try Run(steps: [1, 2, 3, 4])
     try mount(run.checkpoint(2) + "/busy")
-    var complaints = run.directory.prune(keeping: 1, upTo: 4)
+    var complaints = run.directory.prune(keeping: 1, upTo: StepMark(step: 4))
     #expect(run.steps == [4] && run.trash == 1, "\(run.names)")
     #expect(complaints.count == 1 && complaints[0].contains("step-000002.trash-"), "\(complaints)")
-    complaints = run.directory.prune(keeping: 1, upTo: 4)
+    complaints = run.directory.prune(keeping: 1, upTo: StepMark(step: 4))
     #expect(complaints.count == 1 && run.trash == 1, "still busy: \(complaints)")
     let trash = try #require(run.names.first { $0.contains(".trash-") })
     unsafe umount2(run.path + "/checkpoints/" + trash + "/busy", Int32(MNT_DETACH))
     if atNextStart {
       try run.directory.removeLeftovers()
     } else {
-      #expect(run.directory.prune(keeping: 1, upTo: 4).isEmpty)
+      #expect(run.directory.prune(keeping: 1, upTo: StepMark(step: 4)).isEmpty)
     }
     #expect(run.names == ["step-000004"])
   }
@@ -83,11 +98,11 @@ import Training
     try mount(run.checkpoint(2))
     try FileManager.default.createDirectory(atPath: run.checkpoint(2) + "/below", withIntermediateDirectories: true)
     for file in ["/below/a", "/b"] { try Data([1]).write(to: URL(fileURLWithPath: run.checkpoint(2) + file)) }
-    let complaints = run.directory.prune(keeping: 1, upTo: 4)
+    let complaints = run.directory.prune(keeping: 1, upTo: StepMark(step: 4))
     #expect(complaints.count == 1 && complaints[0].contains("step-000002") && complaints[0].contains("busy"), "\(complaints)")
     #expect(run.steps == [2, 4] && run.trash == 0)
     unsafe umount2(run.checkpoint(2), Int32(MNT_DETACH))
-    #expect(run.directory.prune(keeping: 1, upTo: 4).isEmpty)
+    #expect(run.directory.prune(keeping: 1, upTo: StepMark(step: 4)).isEmpty)
     #expect(run.names == ["step-000004"])
   }
 
@@ -98,7 +113,7 @@ import Training
     try FileManager.default.createDirectory(atPath: temporary, withIntermediateDirectories: true)
     try FileManager.default.createDirectory(
       atPath: run.path + "/checkpoints/step-000001.trash-7/x", withIntermediateDirectories: true)
-    #expect(run.directory.prune(keeping: 1, upTo: 2).isEmpty)
+    #expect(run.directory.prune(keeping: 1, upTo: StepMark(step: 2)).isEmpty)
     #expect(run.names == ["step-000002", "step-000003.tmp-1"])
   }
 
@@ -114,14 +129,14 @@ import Training
           usleep(pause)
           kill(getpid(), SIGKILL)
         }
-        RunDirectory(path: path).prune(keeping: 1, upTo: 8)
+        _ = RunDirectory(path: path).prune(keeping: 1, upTo: StepMark(step: 8))
         sleep(60)
       }
       #expect(run.steps.last == 8)
       for step in run.steps {
         #expect(try FileManager.default.contentsOfDirectory(atPath: run.checkpoint(step) + "/below").count == 41)
       }
-      #expect(run.directory.prune(keeping: 1, upTo: 8).isEmpty)
+      #expect(run.directory.prune(keeping: 1, upTo: StepMark(step: 8)).isEmpty)
       #expect(run.names == ["step-000008"])
     }
   }

@@ -12,7 +12,8 @@ struct TrainCommand: ParsableCommand {
     abstract: "Train for one or many formats and write the anchor.",
     discussion: """
       Launch it with mpirun or srun for several ranks, or by itself for one: in exact mode the numbers are the same. \
-      Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint after the step in progress; --resume auto goes on from there.
+      Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint after the step or the micro-batch in progress; --resume auto goes on \
+      from there.
       """)
 
   /// Exit status where no checkpoint of the run verifies (EX_NOINPUT of sysexits.h): a restart will not help.
