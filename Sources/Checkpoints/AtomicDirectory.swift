@@ -2,7 +2,7 @@ import Glibc
 
 /// A directory that appears whole or not at all.
 ///
-/// Files are written into a sibling `TARGET.tmp-IDENTITY` and synchronized one by one; `commit` synchronizes the
+/// Files are written into a sibling `TARGET.tmp-ID` and synchronized one by one; `commit` synchronizes the
 /// directory, renames it to `target` and synchronizes the parent, so that after a crash at any instant `target` is
 /// either absent or complete and durable. An abandoned or dropped one leaves nothing behind; a killed process leaves
 /// only the temporary name.
@@ -12,11 +12,10 @@ public final class AtomicDirectory {
   private enum State { case open, committed, abandoned }
   private var state = State.open
 
-  /// Makes the temporary directory. `target` must be absent or an empty directory. Ranks that share a save pass the
-  /// same `identity`.
-  public init(target: String, identity: String? = nil) throws(CheckpointError) {
+  /// Makes the temporary directory. `target` must be absent or an empty directory.
+  public init(target: String) throws(CheckpointError) {
     self.target = Directories.trimmed(target)
-    temporary = Directories.temporaryName(for: target, identity: identity)
+    temporary = Directories.temporaryName(for: target)
     try Self.requireVacant(self.target)
     try Directories.createWithParents(Directories.parent(of: self.target))
     guard unsafe mkdir(temporary, 0o777) == 0 else {
@@ -103,7 +102,7 @@ public final class AtomicFile {
   /// `target` must be absent, unless `replacing`: then the old file stays until the commit.
   public init(target: String, replacing: Bool = false) throws(CheckpointError) {
     self.target = target
-    temporary = Directories.temporaryName(for: target, identity: nil)
+    temporary = Directories.temporaryName(for: target)
     let kind = Directories.kind(of: target)
     guard kind == .absent || (kind == .file && replacing) else {
       throw CheckpointError(

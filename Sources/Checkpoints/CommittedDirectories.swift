@@ -1,22 +1,8 @@
 /// What happens to directories after their commit: removal, setting aside, cleaning up after killed processes. A crash
 /// at any instant leaves no half directory under a valid name.
 public enum CommittedDirectories {
-  /// Marks in names that no reader takes for a committed directory.
-  private static let marks = [".tmp-", ".trash-", ".corrupt", ".superseded"]
-
-  /// Whether `name` can be a committed directory, not a temporary, removed or refused one.
-  public static func isCommittedName(_ name: String) -> Bool { !marks.contains { name.contains($0) } }
-
   /// Whether `name` is of something that a killed process has left half written or half removed.
   public static func isLeftover(_ name: String) -> Bool { name.contains(".tmp-") || name.contains(".trash-") }
-
-  /// Names of committed directories in `parent` that begin with `prefix`, sorted by bytes; none when there is no parent.
-  public static func names(in parent: String, prefix: String = "") throws(CheckpointError) -> [String] {
-    guard Directories.kind(of: parent) == .directory else { return [] }
-    return try Directories.entries(of: parent).filter {
-      $0.hasPrefix(prefix) && isCommittedName($0) && Directories.kind(of: Directories.join(parent, $0)) == .directory
-    }
-  }
 
   /// Exchanges the names of two directories beside each other, durably. At no instant is there nothing under either name,
   /// where the file system can do that.

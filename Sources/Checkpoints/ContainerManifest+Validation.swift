@@ -97,7 +97,7 @@ extension ContainerManifest {
         guard files.indices.contains(chunk.file) else {
           throw reader.refuse("a file index below \(files.count)", "\(chunk.file)")
         }
-        let limit = chunk.isRaw ? ZstdFrame.rawSize(content: chunk.size) : ZstdFrame.sizeLimit(content: chunk.size)
+        let limit = chunk.isRaw ? RawFrame.size(content: chunk.size) : ZstdFrame.sizeLimit(content: chunk.size)
         guard chunk.storedSize > 0, chunk.storedSize <= limit, chunk.offset <= files[chunk.file].size,
           chunk.storedSize <= files[chunk.file].size - chunk.offset
         else {

@@ -14,12 +14,12 @@ public final class ContainerWriter {
   private var parts: [ContainerPart] = []
   private var isSealed = false
 
-  /// `directory` must be absent or empty. `identity` makes the temporary name the same on all ranks.
+  /// `directory` must be absent or empty.
   public init(
     directory: String, kind: ContainerKind, metadata: JSONObject = JSONObject(),
-    options: ContainerOptions = ContainerOptions(), identity: String? = nil
+    options: ContainerOptions = ContainerOptions()
   ) throws(CheckpointError) {
-    self.directory = try AtomicDirectory(target: directory, identity: identity)
+    self.directory = try AtomicDirectory(target: directory)
     writer = ContainerPartWriter(directory: self.directory.temporary, writer: 0, options: options)
     self.kind = kind
     self.metadata = metadata
@@ -28,11 +28,10 @@ public final class ContainerWriter {
   /// An anchor.
   public convenience init(
     directory: String, format: String, scaleRule: String, metadata: JSONObject = JSONObject(),
-    options: ContainerOptions = ContainerOptions(), identity: String? = nil
+    options: ContainerOptions = ContainerOptions()
   ) throws(CheckpointError) {
     try self.init(
-      directory: directory, kind: .anchor(format: format, scaleRule: scaleRule), metadata: metadata, options: options,
-      identity: identity)
+      directory: directory, kind: .anchor(format: format, scaleRule: scaleRule), metadata: metadata, options: options)
   }
 
   /// Where other ranks write their parts.

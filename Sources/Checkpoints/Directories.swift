@@ -117,7 +117,7 @@ package enum Directories {
       throw CheckpointError(
         "exchange", path: a, expected: "it to change places with \(b)", found: errnoText(code), hint: errnoHint(code))
     }
-    let third = temporaryName(for: b, identity: nil)
+    let third = temporaryName(for: b)
     try rename(b, to: third)
     try rename(a, to: b)
     try rename(third, to: a)
@@ -136,8 +136,8 @@ package enum Directories {
   }
 
   /// A sibling of `path` that no valid reader looks at.
-  static func temporaryName(for path: String, identity: String?) -> String {
+  static func temporaryName(for path: String) -> String {
     // The name only has to be unlikely to exist: it enters no result.
-    trimmed(path) + ".tmp-" + (identity ?? String(UInt64.random(in: .min ... .max), radix: 16))
+    trimmed(path) + ".tmp-" + String(UInt64.random(in: .min ... .max), radix: 16)
   }
 }

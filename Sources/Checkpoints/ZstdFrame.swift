@@ -9,11 +9,8 @@ enum ZstdFrame {
   /// Largest content of one chunk that this module writes or accepts.
   static let contentLimit = 64 << 20
 
-  /// Bytes of a raw frame of `content` bytes.
-  static func rawSize(content: Int) -> Int { RawFrame.size(content: content) }
-
   /// The most bytes a frame of `content` bytes may take: the bound of libzstd or the raw frame.
-  static func sizeLimit(content: Int) -> Int { max(rawSize(content: content), ZSTD_compressBound(content)) + 32 }
+  static func sizeLimit(content: Int) -> Int { max(RawFrame.size(content: content), ZSTD_compressBound(content)) + 32 }
 
   static func errorText(_ code: Int) -> String { unsafe String(cString: ZSTD_getErrorName(code)) }
 }

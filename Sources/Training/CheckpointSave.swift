@@ -39,7 +39,8 @@ final class CheckpointSave {
   private var communicator: Communicator { trainer.communicator }
   private var target: String { folder + "/" + mark.name }
   /// Where a checkpoint is completed if one of its step is there already.
-  private var second: String { target + ".tmp-second" }
+  private var second: String { target + Self.secondMark }
+  private static let secondMark = ".tmp-second"
 
   /// Collective.
   ///
@@ -61,10 +62,8 @@ final class CheckpointSave {
     let metadata = try CheckpointState(trainer, identity).metadata
     var directory: ContainerWriter?
     temporary = try communicator.fromRoot {
-      let isThere = FileBytes.exists(target)
-      let writer = try ContainerWriter(
-        directory: isThere ? target + ".tmp-second" : target, kind: .checkpoint,
-        metadata: metadata)
+      let place = FileBytes.exists(target) ? target + Self.secondMark : target
+      let writer = try ContainerWriter(directory: place, kind: .checkpoint, metadata: metadata)
       for file in origin.sidecars { try writer.addSidecar(name: file.name, bytes: file.bytes) }
       directory = writer
       FaultPoint.beforeFirstByte.reached()

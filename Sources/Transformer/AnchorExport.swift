@@ -18,18 +18,16 @@ public final class AnchorExport {
   ///   - format: of every tensor added packed.
   ///   - sidecars: files that travel with the weights, `config.json` among them; kept byte for byte, but for the dtype
   ///     that `config.json` states: the values of an anchor are fp32.
-  ///   - identity: makes the temporary name the same on all ranks.
   public init(
     directory: String, format: MXFormat, scaleRule: ScaleRule = .floor, layout: ParameterLayout,
     sidecars: [(name: String, bytes: [UInt8])], metadata: JSONObject = JSONObject(),
-    options: ContainerOptions = ContainerOptions(), identity: String? = nil
+    options: ContainerOptions = ContainerOptions()
   ) throws {
     let sidecars = try Self.checked(sidecars, layout, directory)
     self.format = format
     self.layout = layout
     writer = try ContainerWriter(
-      directory: directory, format: format.name, scaleRule: scaleRule.name, metadata: metadata, options: options,
-      identity: identity)
+      directory: directory, format: format.name, scaleRule: scaleRule.name, metadata: metadata, options: options)
     for sidecar in sidecars { try writer.addSidecar(name: sidecar.name, bytes: sidecar.bytes) }
   }
 
