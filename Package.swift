@@ -62,6 +62,11 @@ let package = Package(
         "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
         "Settings",
       ]),
+    stratum(
+      "Calibration",
+      on: [
+        "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
+      ]),
     stratum("Conversion", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Transformer"]),
     stratum("Evaluation", on: ["Formats", "Tensors", "Kernels", "Quantization", "Checkpoints", "Text", "Transformer"]),
     stratum("Reports", on: ["Checkpoints"]),
@@ -71,14 +76,14 @@ let package = Package(
       name: "mfqat",
       dependencies: [
         "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
-        "Settings", "Training", "Conversion", "Evaluation", "Reports", argumentParser,
+        "Settings", "Training", "Calibration", "Conversion", "Evaluation", "Reports", argumentParser,
       ],
       swiftSettings: house),
     .executableTarget(
       name: "mfqat-bench",
       dependencies: [
         "CBenchDNN", "CKernels", "Formats", "Tensors", "Kernels", "Quantization", "Communication", "Checkpoints", "Text", "Transformer",
-        "Settings", "Training", argumentParser,
+        "Settings", "Training", "Calibration", argumentParser,
       ],
       swiftSettings: house),
 
@@ -100,6 +105,12 @@ let package = Package(
       of: [
         "Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats",
         "Kernels", "Tensors",
+      ]),
+    tests(
+      "CalibrationTests",
+      of: [
+        "Calibration", "Transformer", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels",
+        "Tensors",
       ]),
     tests(
       "ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),

@@ -1,3 +1,5 @@
+public import Quantization
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
@@ -44,6 +46,8 @@ public struct ModelConfiguration: Sendable, Hashable {
   public var slidingWindow: Int?
   public var beginToken: Int?
   public var endTokens: [Int]
+  /// Rotations that a reparameterised model applies while it runs; empty for an ordinary one.
+  public var transforms = OnlineTransforms()
 
   public var queryWidth: Int { queryHeads * headDimension }
   public var keyWidth: Int { keyHeads * headDimension }

@@ -12,7 +12,7 @@ import Testing
     ["Kernels"],
     ["Quantization", "Communication", "Checkpoints", "Text"],
     ["Transformer", "Settings"],
-    ["Training", "Conversion", "Evaluation", "Reports"],
+    ["Training", "Calibration", "Conversion", "Evaluation", "Reports"],
     ["mfqat", "mfqat-bench", "mfqat-fuzz"],
   ]
 
