@@ -1,4 +1,5 @@
 import Checkpoints
+import Communication
 import Formats
 import Quantization
 import Transformer
