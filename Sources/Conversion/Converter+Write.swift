@@ -11,15 +11,15 @@ import Transformer
 extension Converter {
   /// Codes and scales into an anchor. One in the source's own format is read back and checked before it appears.
   func writeAnchor(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
-    let slice = try anchor?.slice(to: output.format)
+    let slice = try slice(to: output), formats = output.formats
     try AnchorExport.write(
-      directory: output.directory, format: output.format, scaleRule: scaleRule, layout: layout,
+      directory: output.directory, format: output.format, scales: scales, layout: layout,
       sidecars: try source.travellingSidecars(), metadata: try metadata(output), verifying: isCopy(output)
     ) { export in
       try forEachRun(output, progress) { spec, run in
         if quantized.contains(spec.name) {
           try encode(spec, run, output, slice)
-          try rows.withCodes(spec, run) { try export.addPacked(spec, rows: run, codes: $0, scales: $1) }
+          try rows.withCodes(spec, run) { try export.addPacked(spec, as: formats[spec.name], rows: run, codes: $0, scales: $1) }
         } else {
           try rows.read(spec, run, from: source)
           try rows.withValues(spec, run) { try export.addDense(spec, rows: run, values: $0) }
@@ -30,13 +30,13 @@ extension Converter {
 
   /// The values that the anchor of this format would have, in an ordinary model folder, with hashes.
   func writeFolder(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
-    let slice = try anchor?.slice(to: output.format)
-    try writeFolder(output.directory, metadata: ["mfqat_format": output.format.name, "mfqat_method": output.label]) {
+    let slice = try slice(to: output), formats = output.formats
+    try writeFolder(output.directory, metadata: ["mfqat_format": output.mix.description, "mfqat_method": output.label]) {
       writer in
       try forEachRun(output, progress) { spec, run in
         if quantized.contains(spec.name) {
           try encode(spec, run, output, slice)
-          rows.dequantize(spec, run, from: output.format)
+          rows.dequantize(spec, run, from: formats[spec.name] ?? output.format)
         } else {
           try rows.read(spec, run, from: source)
         }
@@ -128,7 +128,7 @@ extension Converter {
     }
     if isCopy(output) { return anchor.metadata }
     metadata["method"] = "slice"
-    metadata["sliced_from"] = .string(anchor.format.name)
+    metadata["sliced_from"] = .string(anchor.mix.description)
     let manifest = try FileBytes.read(anchor.path + "/" + ContainerManifest.fileName)
     metadata["anchor_manifest_hash"] = .string(ContentHash(manifest).description)
     metadata["anchor_metadata"] = .object(anchor.metadata)

@@ -14,7 +14,10 @@ public final class Converter {
   let anchor: AnchorModel?
   /// Tensors that are quantized in the outputs.
   let quantized: Set<String>
+  /// Of direct quantization.
   let scaleRule: ScaleRule
+  /// Of the anchors written.
+  let scales: StoredScales
   let rows: RowRun
 
   /// - Parameters:
@@ -30,14 +33,16 @@ public final class Converter {
           hint: "Select tensors when the anchor is made.")
       }
       guard scaleRule == nil || scaleRule == anchor.scaleRule else {
-        throw ConversionError(source.path, "the scales of this anchor follow the rule '\(anchor.scaleRule.name)'",
+        throw ConversionError(source.path, "the scales of this anchor \(anchor.scales)",
           hint: "A rule is chosen when the anchor is made: leave it out.")
       }
       quantized = Set(anchor.quantized.keys)
-      self.scaleRule = anchor.scaleRule
+      self.scaleRule = .floor
+      scales = anchor.scales
     } else {
       quantized = try source.quantizedNames(selection ?? TensorSelection(), layout)
       self.scaleRule = scaleRule ?? .floor
+      scales = .rule(self.scaleRule)
     }
     rows = RowRun(layout)
   }
@@ -55,11 +60,36 @@ public final class Converter {
     to formats: [MXFormat], out: String, as container: ConversionPlan.Container = .anchor, dryRun: Bool = false,
     progress: (ConversionProgress) -> Void = { _ in }
   ) throws -> ConversionPlan {
-    var plan = try plan(to: formats, out: out, as: container)
+    try write(plan(to: formats, out: out, as: container), dryRun: dryRun, progress)
+  }
+
+  /// Writes an anchor as it is, whatever its formats: an anchor is copied and checked, a folder gets its values.
+  ///
+  /// - Throws: as `convert`; also `ConversionError` for a source that holds no codes.
+  @discardableResult
+  public func convertAsStored(
+    out: String, as container: ConversionPlan.Container = .anchor, dryRun: Bool = false,
+    progress: (ConversionProgress) -> Void = { _ in }
+  ) throws -> ConversionPlan {
+    guard let anchor else {
+      throw ConversionError(source.path, "its weights are stored in full precision, not in codes",
+        hint: "Name a format, or for the weights as they are: --to fp32 --as dense.")
+    }
+    let output = try describe(
+      anchor.quantized, named: anchor.format, .stored(anchor.mix), out, container, sidecarBytes())
+    try Self.requireVacant(out)
+    return try write(
+      ConversionPlan(source: source.path, container: container, outputs: [output]), dryRun: dryRun, progress)
+  }
+
+  private func write(
+    _ plan: ConversionPlan, dryRun: Bool, _ progress: (ConversionProgress) -> Void
+  ) throws -> ConversionPlan {
     if dryRun { return plan }
+    var plan = plan
     for index in plan.outputs.indices {
       let output = plan.outputs[index]
-      switch container {
+      switch plan.container {
       case .anchor: try writeAnchor(output, progress)
       case .dense: try writeFolder(output, progress)
       }
@@ -78,8 +108,8 @@ public final class Converter {
     out: String, dryRun: Bool = false, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> Int {
     if let anchor {
-      throw ConversionError(source.path, "an anchor holds codes of \(anchor.format.name) and no full-precision weights",
-        hint: "For a model folder with their values: --to \(anchor.format.name) --as dense.")
+      throw ConversionError(source.path, "an anchor holds codes of \(anchor.mix) and no full-precision weights",
+        hint: "For a model folder with their values: --to \(anchor.mix.isMixed ? "stored" : anchor.format.name) --as dense.")
     }
     try Self.requireVacant(out)
     if dryRun { return 0 }
@@ -95,23 +125,35 @@ public final class Converter {
     guard Set(formats).count == formats.count else {
       throw ConversionError(out, "a format is named twice: \(formats.map(\.name).joined(separator: ", "))")
     }
-    let sidecarBytes = try source.travellingSidecars().reduce(0) { $0 + $1.bytes.count }
+    let sidecarBytes = try sidecarBytes()
     let outputs = try formats.map { format in
-      try describe(format, formats.count == 1 ? out : out + "/" + format.name, container, sidecarBytes)
+      let formatsOfTensors = Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) })
+      return try describe(
+        formatsOfTensors, named: format, method(of: format), formats.count == 1 ? out : out + "/" + format.name,
+        container, sidecarBytes)
     }
     for output in outputs { try Self.requireVacant(output.directory) }
     return ConversionPlan(source: source.path, container: container, outputs: outputs)
   }
 
+  private func sidecarBytes() throws -> Int { try source.travellingSidecars().reduce(0) { $0 + $1.bytes.count } }
+
+  private func method(of format: MXFormat) throws -> FormattedWeights.Method {
+    guard let anchor else { return .direct(scaleRule) }
+    return try anchor.slice(to: format).isIdentity ? .stored(anchor.mix) : .sliced(from: anchor.mix)
+  }
+
+  /// How the codes of the source become those of an output; nil where there are none yet.
+  func slice(to output: ConversionPlan.Output) throws -> AnchorSlice? {
+    guard let anchor else { return nil }
+    if case .stored = output.method { return anchor.asStored }
+    return try anchor.slice(to: output.format)
+  }
+
   private func describe(
-    _ format: MXFormat, _ directory: String, _ container: ConversionPlan.Container, _ sidecarBytes: Int
+    _ formats: [String: MXFormat], named format: MXFormat, _ method: FormattedWeights.Method, _ directory: String,
+    _ container: ConversionPlan.Container, _ sidecarBytes: Int
   ) throws -> ConversionPlan.Output {
-    let method: FormattedWeights.Method
-    if let anchor {
-      method = try anchor.slice(to: format).isIdentity ? .stored(format) : .sliced(from: anchor.format)
-    } else {
-      method = .direct(scaleRule)
-    }
     var codeBytes = 0, scaleBytes = 0, denseBytes = 0
     let tensors = layout.all.map { _, spec in
       let isQuantized = quantized.contains(spec.name)
@@ -122,12 +164,12 @@ public final class Converter {
       scaleBytes += scales
       denseBytes += values
       return ConversionPlan.TensorPlan(
-        name: spec.name, shape: spec.shape, format: isQuantized ? format : nil, bytes: codes + scales + values)
+        name: spec.name, shape: spec.shape, format: formats[spec.name], bytes: codes + scales + values)
     }
-    let formats = Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) })
     let bits = FormattedWeights.bits(layout, formats: formats)
     return ConversionPlan.Output(
-      format: format, directory: directory, method: method, label: method.label, tensors: tensors,
+      format: format, mix: FormatMix(formats, layout), directory: directory, method: method, label: method.label,
+      tensors: tensors,
       codeBytes: codeBytes, scaleBytes: scaleBytes, denseBytes: denseBytes, sidecarBytes: sidecarBytes,
       bitsPerWeight: bits.perWeight, bitsPerParameter: bits.perParameter)
   }
