@@ -9,6 +9,8 @@ public import Transformer
 /// window every token but the first is scored. Losses are summed in double: inside a window in order, windows in order.
 public final class Evaluator {
   public let context: Int
+  /// Windows of a batch.
+  public var sequences: Int { space.sequences }
   private let space: Workspace
   private let other: Workspace?
   private let arena = Arena("evaluation")
@@ -18,7 +20,7 @@ public final class Evaluator {
   /// - Parameters:
   ///   - sequences: windows that run together; a figure does not depend on it beyond rounding.
   ///   - compares: lay out memory for a second model.
-  ///   - activationFormat: inputs of linear layers are rounded to it.
+  ///   - activationFormat: inputs of the model's linear layers are rounded to it; the reference's are not.
   /// - Throws: `EvaluationError` for a context that leaves nothing to score, `ModelError` for one the model cannot hold.
   public init(
     _ configuration: ModelConfiguration, context: Int, sequences: Int, comparesWith reference: ModelConfiguration? = nil,
@@ -36,6 +38,9 @@ public final class Evaluator {
     sameTop = HostBuffer(count: sequences * context, in: arena)
   }
 
+  /// Whole windows of a text.
+  public func windowCount(of tokens: [Int32]) -> Int { tokens.count / context }
+
   /// Scores all whole windows of `tokens`, or the first `maximumWindows`.
   ///
   /// - Parameter progress: called after each batch with (windows done, windows in all).
@@ -43,84 +48,93 @@ public final class Evaluator {
     _ parameters: Parameters, tokens: [Int32], reference: Parameters? = nil, maximumWindows: Int? = nil,
     progress: (Int, Int) -> Void = { _, _ in }
   ) throws(EvaluationError) -> Score {
-    let windows = min(tokens.count / context, maximumWindows ?? .max)
-    guard windows > 0 else {
-      throw EvaluationError.tooFewTokens(found: tokens.count, needed: context)
-    }
-    let vocabulary = parameters.configuration.vocabularySize
-    for position in 0..<windows * context where tokens[position] < 0 || tokens[position] >= vocabulary {
-      throw EvaluationError.unknownToken(id: tokens[position], position: position, vocabulary: vocabulary)
-    }
-    precondition((reference == nil) == (other == nil), "a reference model needs memory laid out for it, and only then")
-    var score = Score(windows: windows, context: context)
-    for first in stride(from: 0, to: windows, by: space.sequences) {
-      let count = min(space.sequences, windows - first)
-      fill(from: tokens, first: first, count: count)
-      DecoderModel.loss(parameters, space)
-      for window in 0..<count {
-        var sum = 0.0
-        for t in window * context..<(window + 1) * context { sum += space.loss[t] }
-        score.negativeLogLikelihood += sum
-      }
-      if let reference, let other {
-        compare(parameters, with: reference, other, count: count, into: &score)
-      }
-      progress(first + count, windows)
-    }
+    var score = Score(context: context)
+    let windows = min(windowCount(of: tokens), maximumWindows ?? .max)
+    try forEachWindow(parameters, tokens, Array(0..<max(0, windows)), reference, progress) { score.add($0) }
     return score
   }
 
-  // A short last batch repeats its first window without targets: the shape, and with it every sum's order, stays.
-  private func fill(from tokens: [Int32], first: Int, count: Int) {
-    for window in 0..<space.sequences {
-      let start = (first + (window < count ? window : 0)) * context
+  /// Scores some windows: a rank's share of a text. `Score(context:windows:)` puts the shares together.
+  ///
+  /// A window's bits depend on its place in a batch, and that is its index modulo `sequences`: evaluators with equal
+  /// `sequences` give a window the same bits wherever it is scored. A batch costs the same however few of its windows
+  /// are asked for, so shares should be whole batches: runs of `sequences` windows that begin at a multiple of it.
+  ///
+  /// - Parameter windows: ascending, below `windowCount(of:)`.
+  public func score(
+    _ parameters: Parameters, tokens: [Int32], windows: some Sequence<Int>, reference: Parameters? = nil,
+    progress: (Int, Int) -> Void = { _, _ in }
+  ) throws(EvaluationError) -> [WindowScore] {
+    let windows = Array(windows)
+    guard !windows.isEmpty else { return [] }
+    precondition(windows[0] >= 0 && windows[windows.count - 1] < windowCount(of: tokens)
+      && zip(windows, windows.dropFirst()).allSatisfy { $0 < $1 }, "windows \(windows) of \(windowCount(of: tokens))")
+    var scores: [WindowScore] = []
+    try forEachWindow(parameters, tokens, windows, reference, progress) { scores.append($0) }
+    return scores
+  }
+
+  private func forEachWindow(
+    _ parameters: Parameters, _ tokens: [Int32], _ windows: [Int], _ reference: Parameters?,
+    _ progress: (Int, Int) -> Void, _ body: (WindowScore) -> Void
+  ) throws(EvaluationError) {
+    guard !windows.isEmpty else { throw EvaluationError.tooFewTokens(found: tokens.count, needed: context) }
+    let vocabulary = parameters.configuration.vocabularySize
+    for window in windows {
+      for position in window * context..<(window + 1) * context
+      where tokens[position] < 0 || tokens[position] >= vocabulary {
+        throw EvaluationError.unknownToken(id: tokens[position], position: position, vocabulary: vocabulary)
+      }
+    }
+    precondition((reference == nil) == (other == nil), "a reference model needs memory laid out for it, and only then")
+    var done = 0
+    while done < windows.count {
+      let batch = windows[done] / space.sequences
+      let members = windows[done...].prefix { $0 / space.sequences == batch }
+      fill(from: tokens, members)
+      DecoderModel.loss(parameters, space)
+      if let reference, let other { compare(parameters, with: reference, other) }
+      for window in members { body(score(of: window)) }
+      done += members.count
+      progress(done, windows.count)
+    }
+  }
+
+  // Places whose window is not asked for repeat the first one without targets: the shape, and with it every sum's order,
+  // stays.
+  private func fill(from tokens: [Int32], _ windows: ArraySlice<Int>) {
+    let first = windows[windows.startIndex]
+    for place in 0..<space.sequences {
+      let own = first / space.sequences * space.sequences + place
+      let isAsked = windows.contains(own)
+      let start = (isAsked ? own : first) * context
       for t in 0..<context {
-        space.ids[window * context + t] = tokens[start + t]
-        let scored = window < count && t + 1 < context
-        space.targets[window * context + t] = scored ? tokens[start + t + 1] : -1
+        space.ids[place * context + t] = tokens[start + t]
+        let scored = isAsked && t + 1 < context
+        space.targets[place * context + t] = scored ? tokens[start + t + 1] : -1
       }
     }
   }
 
-  private func compare(
-    _ candidate: Parameters, with reference: Parameters, _ other: Workspace, count: Int, into score: inout Score
-  ) {
+  private func compare(_ candidate: Parameters, with reference: Parameters, _ other: Workspace) {
     other.ids.copy(from: space.ids)
     DecoderModel.forward(reference, other)
     space.head.compare(
       kl: &kl, sameTop: &sameTop, reference: other.hidden, referenceWeight: reference.head, candidate: space.hidden,
       candidateWeight: candidate.head, logits: &space.logits, otherLogits: &other.logits)
-    for window in 0..<count {
-      for t in window * context..<(window + 1) * context - 1 {
-        score.divergence += kl[t]
-        score.sameTopCount += Int(sameTop[t])
-      }
+  }
+
+  private func score(of window: Int) -> WindowScore {
+    let start = window % space.sequences * context, end = start + context
+    var loss = 0.0
+    for t in start..<end { loss += space.loss[t] }
+    guard other != nil else {
+      return WindowScore(window: window, negativeLogLikelihood: loss, divergences: [], sameTopCount: 0)
     }
-    score.isCompared = true
+    return WindowScore(
+      window: window, negativeLogLikelihood: loss, divergences: (start..<end - 1).map { kl[$0] },
+      sameTopCount: (start..<end - 1).reduce(0) { $0 + Int(sameTop[$1]) })
   }
-}
-
-/// Sums over scored tokens, and the figures they give.
-public struct Score: Sendable, Hashable {
-  public let windows: Int
-  public let context: Int
-  public var negativeLogLikelihood = 0.0
-  public var divergence = 0.0
-  public var sameTopCount = 0
-  public var isCompared = false
-
-  init(windows: Int, context: Int) {
-    self.windows = windows
-    self.context = context
-  }
-
-  public var tokensScored: Int { windows * (context - 1) }
-  /// Mean nats a token.
-  public var nll: Double { negativeLogLikelihood / Double(tokensScored) }
-  /// Mean KL(reference ‖ model) in nats a token.
-  public var kl: Double? { isCompared ? divergence / Double(tokensScored) : nil }
-  /// Share of positions whose most likely token is the reference's.
-  public var sameTop: Double? { isCompared ? Double(sameTopCount) / Double(tokensScored) : nil }
 }
 
 public enum EvaluationError: Error, Sendable, CustomStringConvertible {

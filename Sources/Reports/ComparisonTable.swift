@@ -44,7 +44,8 @@ public struct ComparisonTable: Sendable {
       let record = column.record
       let texts = record.text.map { $0.split(separator: "/").last.map(String.init) ?? $0 }.joined(separator: ", ")
       let scored = Figures.grouped(record.tokensScored)
-      return "Perplexity on \(texts), \(scored) tokens scored in windows of \(record.context)."
+      let rounded = record.activations.map { ", linear inputs in \($0)" } ?? ""
+      return "Perplexity on \(texts), \(scored) tokens scored in windows of \(record.context)\(rounded)."
     }
     guard let first = notes.first, notes.contains(where: { $0 != first }) else { return notes.first ?? "" }
     return zip(columns, notes).map { "\($0.title): \($1)" }.joined(separator: "\n")

@@ -1,3 +1,5 @@
+public import Formats
+
 /// Continues texts with a model.
 public final class Generator {
   public let decoder: DecoderSession
@@ -29,9 +31,11 @@ public final class Generator {
     public var promptTokens: Int
   }
 
-  /// - Parameter maximumTokens: of prompt and continuation together; at most the model's `contextLimit`.
-  public init(_ parameters: Parameters, maximumTokens: Int) throws(ModelError) {
-    decoder = try DecoderSession(parameters, capacity: maximumTokens)
+  /// - Parameters:
+  ///   - maximumTokens: of prompt and continuation together; at most the model's `contextLimit`.
+  ///   - activationFormat: inputs of linear layers are rounded to it.
+  public init(_ parameters: Parameters, maximumTokens: Int, activationFormat: MXFormat? = nil) throws(ModelError) {
+    decoder = try DecoderSession(parameters, capacity: maximumTokens, activationFormat: activationFormat)
   }
 
   /// Continues `prompt` by at most `maxTokens` tokens.

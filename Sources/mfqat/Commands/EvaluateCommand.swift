@@ -7,6 +7,11 @@ import Tensors
 import Text
 import Transformer
 
+/// `--choice-score`.
+enum ChoiceRule: String, CaseIterable, ExpressibleByArgument {
+  case sum, mean
+}
+
 /// `mfqat evaluate`: perplexity of a text in many formats.
 struct EvaluateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,18 +23,41 @@ struct EvaluateCommand: ParsableCommand {
       model is measured as it is stored (fp32), an anchor in its own format. A lower format is sliced from an anchor, \
       and rounded directly from a dense model. Bits per weight are those of the quantized tensors, their scales \
       included.
+
+      With --against: mean, 99 % quantile (of tokens, within 0.8 %) and maximum of KL(reference || model), and the share \
+      of tokens both find the most likely.
+
+      --choices FILE holds a question a line: {"prompt": "...", "choices": ["...", "..."], "answer": 0}. The choice whose \
+      tokens are the likeliest after the prompt is the answer. Prompt and choice are tokenized together, without a blank \
+      between them; where a merge changes the end of the prompt, that end is scored with every choice. Special tokens that \
+      the tokenizer puts before a text are put before the prompt. With --against: flips, the share of answers that turned \
+      from right to wrong or from wrong to right, and all flips, which count one wrong answer for another, too.
       """)
 
   @OptionGroup var source: SourceOptions
 
   @Option(parsing: .upToNextOption, help: ArgumentHelp("Text files, or one token file.", valueName: "file"))
-  var text: [String]
+  var text: [String] = []
+
+  @Option(help: ArgumentHelp("Questions to answer, one JSON object a line.", valueName: "file"))
+  var choices: String?
+
+  @Option(help: ArgumentHelp(
+    "A choice's score: sum or mean of its tokens' log-likelihoods. (default: sum)", valueName: "rule"))
+  var choiceScore: ChoiceRule?
+  private var rule: ChoiceScorer.Rule { choiceScore == .mean ? .mean : .sum }
 
   @Option(
     name: .customLong("format"),
     help: ArgumentHelp("Formats to measure, separated by commas; fp32 is as stored.", valueName: "formats"),
     transform: FormatLists.choices)
   var formats: [FormatChoice]?
+
+  @Option(
+    help: ArgumentHelp(
+      "Round inputs of linear layers to this format; the reference's stay in fp32.", valueName: "format"),
+    transform: { try MXFormat(named: $0) })
+  var activations: MXFormat?
 
   @Option(help: ArgumentHelp("Tokens in a window. (default: 512, or what the model allows)", valueName: "n"))
   var context: Int?
@@ -38,7 +66,7 @@ struct EvaluateCommand: ParsableCommand {
   var maxTokens: Int?
 
   @Option(help: ArgumentHelp(
-    "Reference model, as stored: adds KL(reference || model) and same_top.", valueName: "source"))
+    "Reference model, as stored: adds KL(reference || model), same_top and flips.", valueName: "source"))
   var against: String?
 
   @Option(help: ArgumentHelp("Windows computed together. (default: as many as make 2048 tokens)", valueName: "n"))
@@ -47,6 +75,8 @@ struct EvaluateCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    if text.isEmpty, choices == nil { throw ValidationError("Give --text FILE, or --choices FILE, or both.") }
+    if choices == nil, choiceScore != nil { throw ValidationError("--choice-score is for --choices FILE.") }
     if let context, context < 2 { throw ValidationError("--context \(context): a window has at least 2 tokens.") }
     if let batch, batch < 1 { throw ValidationError("--batch \(batch): at least one window is computed.") }
     if let maxTokens, maxTokens < 2 {
@@ -58,23 +88,37 @@ struct EvaluateCommand: ParsableCommand {
     try SingleProcess.require("evaluate")
     let model = try source.open(output)
     let reference = try against.map { try ModelSources.open($0, note: output.note) }
-    let choices = try EvaluationFormats.resolve(formats, for: model)
+    let formats = try EvaluationFormats.resolve(self.formats, for: model)
     let context = try windowLength(model, reference)
-    let tokens = try EvaluationText.tokens(of: text, for: model, reference, limit: maxTokens)
+    let batch = batch ?? max(1, 2048 / context)
+    let tokens =
+      try text.isEmpty
+      ? nil : EvaluationText.tokens(of: text, for: model, reference.map { [$0] } ?? [], limit: maxTokens)
+    let questions = try choices.map {
+      try EvaluationQuestions.load($0, for: model, reference, limit: self.context)
+    }
     let sweep = try FormatSweep(
-      model, reference: reference, tokens: tokens, context: context, sequences: batch ?? max(1, 2048 / context))
+      model, reference: reference, tokens: tokens, context: context, sequences: batch, activations: activations,
+      questions: questions ?? [], rule: rule)
 
     var results: [(label: String, result: EvaluationRecord.Result)] = []
-    for choice in choices {
-      let meter = output.meter("evaluate \(choice)", unit: "windows")
-      let (label, result) = try sweep.measure(choice) { meter.update($0, of: $1) }
+    for format in formats {
+      let meter = output.meter("evaluate \(format)", unit: "windows")
+      let (label, result) = try sweep.measure(format) { meter.update($0, of: $1) }
       meter.finish()
       results.append((label, result))
     }
     let record = EvaluationRecord(
       source: source.path, text: text, context: context, tokensScored: sweep.tokensScored,
-      results: results.map(\.result))
+      activations: activations?.name, questions: describe(questions), results: results.map(\.result))
     try output.print(record.json, Self.table(record, labels: results.map(\.label)))
+  }
+
+  private func describe(_ questions: [EncodedQuestion]?) -> EvaluationRecord.Questions? {
+    guard let choices, let questions else { return nil }
+    return EvaluationRecord.Questions(
+      file: choices, count: questions.count, rule: rule.rawValue,
+      merged: questions.count(where: \.isMerged))
   }
 
   /// Tokens of a window: as asked for, refused where a model cannot.
@@ -92,27 +136,39 @@ struct EvaluateCommand: ParsableCommand {
 
   private static func table(_ record: EvaluationRecord, labels: [String]) -> String {
     let isCompared = record.results.contains { $0.kl != nil }
+    let flips = record.results.contains { $0.choices?.flips != nil }
+    func share(_ value: Double?) -> String { value.map { Figures.fixed(100 * $0, 2) + " %" } ?? "-" }
+    func nats(_ value: Double?) -> String { value.map { Figures.fixed($0, 5) } ?? "-" }
     var table = TextTable(
-      [
-        .init("format"), .init("how"), .init("bits per weight", .right), .init("nats per token", .right),
-        .init("perplexity", .right),
-      ] + (isCompared ? [.init("KL", .right), .init("same top", .right)] : []))
+      [.init("format"), .init("how"), .init("bits per weight", .right)]
+        + (record.text.isEmpty ? [] : [.init("nats per token", .right), .init("perplexity", .right)])
+        + (isCompared
+          ? [.init("KL", .right), .init("99 %", .right), .init("max", .right), .init("same top", .right)] : [])
+        + (record.questions == nil ? [] : [.init("accuracy", .right)])
+        + (flips ? [.init("flips", .right), .init("all flips", .right)] : []))
     for (result, label) in zip(record.results, labels) {
-      let compared = [
-        result.kl.map { Figures.fixed($0, 5) } ?? "-", result.sameTop.map { Figures.fixed(100 * $0, 2) + " %" } ?? "-",
-      ]
       table.add(
-        [
-          result.format, label, Figures.fixed(result.bitsPerWeight, 2), Figures.fixed(result.nll, 5),
-          Figures.perplexity(result.perplexity),
-        ] + (isCompared ? compared : []))
+        [result.format, label, Figures.fixed(result.bitsPerWeight, 2)]
+          + (record.text.isEmpty ? [] : [Figures.fixed(result.nll, 5), Figures.perplexity(result.perplexity)])
+          + (isCompared
+            ? [nats(result.kl), nats(result.kl99), nats(result.klMaximum), share(result.sameTop)] : [])
+          + (record.questions == nil ? [] : [share(result.choices?.accuracy)])
+          + (flips ? [share(result.choices?.flips), share(result.choices?.allFlips)] : []))
     }
-    return table.plain + """
-
-      \(record.source) on \(record.text.joined(separator: ", ")): \(Figures.grouped(record.tokensScored)) tokens \
-      scored in windows of \(record.context).
-
-      """
+    var notes: [String] = []
+    if !record.text.isEmpty {
+      notes.append(
+        "\(record.source) on \(record.text.joined(separator: ", ")): \(Figures.grouped(record.tokensScored)) tokens "
+          + "scored in windows of \(record.context).")
+    }
+    if let questions = record.questions {
+      let merged = questions.merged == 0 ? "" : " In \(questions.merged) the end of the prompt is scored, too."
+      notes.append(
+        "\(questions.file): \(Figures.grouped(questions.count)) questions, choices scored by the \(questions.rule) of "
+          + "their tokens' log-likelihoods.\(merged)")
+    }
+    if let activations = record.activations { notes.append("Inputs of linear layers are rounded to \(activations).") }
+    return table.plain + "\n" + notes.joined(separator: "\n") + "\n"
   }
 }
 

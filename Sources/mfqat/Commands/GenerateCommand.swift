@@ -25,6 +25,11 @@ struct GenerateCommand: ParsableCommand {
     transform: { try FormatChoice($0) })
   var format: FormatChoice?
 
+  @Option(
+    help: ArgumentHelp("Round inputs of linear layers to this format.", valueName: "format"),
+    transform: { try MXFormat(named: $0) })
+  var activations: MXFormat?
+
   @Option(help: ArgumentHelp("Tokens to add at most.", valueName: "n"))
   var maxTokens = 128
 
@@ -61,7 +66,9 @@ struct GenerateCommand: ParsableCommand {
       throw Refusal(
         "the prompt has \(promptIDs.count) tokens, the model \(model.path) attends to \(limit). Shorten it.")
     }
-    let generator = try Generator(parameters, maximumTokens: min(limit, promptIDs.count + maxTokens))
+    let generator = try Generator(
+      parameters, maximumTokens: min(limit, promptIDs.count + maxTokens),
+      activationFormat: activations)
     var stream = TokenStreamDecoder(tokenizer, skippingSpecialTokens: true)
     // The prompt's tokens go through the decoder, too: whether a blank stands before the next word depends on them.
     var shown = ""
@@ -83,13 +90,19 @@ struct GenerateCommand: ParsableCommand {
     if !output.json { try Terminal.outputForeign(rest + "\n") }
     if case .contextFull = continuation.ending { output.note("the text ends here: \(continuation.ending)") }
     guard output.json else { return }
-    try output.print(
-      [
-        "source": .string(source.path), "format": .string(choice == .stored ? weights.name : choice.description), "method": .string(weights.label),
-        "prompt": .string(prompt), "text": .string(text), "prompt_tokens": .integer(promptIDs.count),
-        "tokens": .integer(continuation.tokens.count), "ending": .string(continuation.ending.description),
-        "temperature": .number(temperature), "seed": .string(String(seed)),
-      ], "")
+    var object = JSONObject()
+    object["source"] = .string(source.path)
+    object["format"] = .string(choice == .stored ? weights.name : choice.description)
+    object["method"] = .string(weights.label)
+    object["activations"] = activations.map { .string($0.name) }
+    object["prompt"] = .string(prompt)
+    object["text"] = .string(text)
+    object["prompt_tokens"] = .integer(promptIDs.count)
+    object["tokens"] = .integer(continuation.tokens.count)
+    object["ending"] = .string(continuation.ending.description)
+    object["temperature"] = .number(temperature)
+    object["seed"] = .string(String(seed))
+    try output.print(.object(object), "")
   }
 
   private func promptIDs(_ tokenizer: Tokenizer, _ model: any ModelSource) throws -> [Int32] {
