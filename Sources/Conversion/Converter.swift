@@ -16,6 +16,10 @@ public final class Converter {
   let quantized: Set<String>
   let scaleRule: ScaleRule
   let rows: RowRun
+  /// Of a reparameterised model. Anchors keep them, in weights and configuration; an ordinary model folder cannot say
+  /// them, so they are folded back into its weights: W R becomes W.
+  let rotations: OnlineRotations?
+  private let arena = Arena("conversion rotations")
 
   /// - Parameters:
   ///   - selection: tensors of a dense model that are quantized, the linear layers if nil. An anchor has its own.
@@ -40,6 +44,8 @@ public final class Converter {
       self.scaleRule = scaleRule ?? .floor
     }
     rows = RowRun(layout)
+    let transforms = source.configuration.transforms
+    rotations = transforms.isEmpty ? nil : try OnlineRotations(source.configuration, in: arena)
   }
 
   /// Bytes of the buffers that tensors pass through: the largest of a few runs of rows, whatever the tensors' sizes.
@@ -69,6 +75,7 @@ public final class Converter {
   }
 
   /// Writes the weights as they are, in fp32, as an ordinary model folder with hashes: a training checkpoint leaves so.
+  /// Online rotations are folded in.
   ///
   /// - Parameter dryRun: checks what can be checked, and writes nothing.
   /// - Returns: the bytes of all files, 0 of a dry run.
@@ -95,12 +102,23 @@ public final class Converter {
     guard Set(formats).count == formats.count else {
       throw ConversionError(out, "a format is named twice: \(formats.map(\.name).joined(separator: ", "))")
     }
-    let sidecarBytes = try source.travellingSidecars().reduce(0) { $0 + $1.bytes.count }
+    let sidecarBytes = try sidecars(of: container).reduce(0) { $0 + $1.bytes.count }
     let outputs = try formats.map { format in
       try describe(format, formats.count == 1 ? out : out + "/" + format.name, container, sidecarBytes)
     }
     for output in outputs { try Self.requireVacant(output.directory) }
     return ConversionPlan(source: source.path, container: container, outputs: outputs)
+  }
+
+  /// The files beside the weights.
+  func sidecars(of container: ConversionPlan.Container) throws -> [(name: String, bytes: [UInt8])] {
+    let files = try source.travellingSidecars()
+    guard container == .dense, rotations != nil else { return files }
+    return try files.map { file in
+      guard file.name == HuggingFaceFolder.configurationFile else { return file }
+      let name = source.path + "/" + file.name
+      return (file.name, try ConfigurationText.stating(OnlineTransforms(), in: file.bytes, source: name))
+    }
   }
 
   private func describe(
@@ -124,10 +142,12 @@ public final class Converter {
       return ConversionPlan.TensorPlan(
         name: spec.name, shape: spec.shape, format: isQuantized ? format : nil, bytes: codes + scales + values)
     }
+    let folds = container == .dense && rotations != nil
+    let label = method.label + (folds ? ", online rotations folded in" : "")
     let formats = Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) })
     let bits = FormattedWeights.bits(layout, formats: formats)
     return ConversionPlan.Output(
-      format: format, directory: directory, method: method, label: method.label, tensors: tensors,
+      format: format, directory: directory, method: method, label: label, tensors: tensors,
       codeBytes: codeBytes, scaleBytes: scaleBytes, denseBytes: denseBytes, sidecarBytes: sidecarBytes,
       bitsPerWeight: bits.perWeight, bitsPerParameter: bits.perParameter)
   }
