@@ -1,5 +1,6 @@
 import Checkpoints
 import Formats
+import Quantization
 import Transformer
 
 #if canImport(Glibc)
@@ -14,7 +15,7 @@ extension Converter {
     let slice = try slice(to: output), formats = output.formats
     try AnchorExport.write(
       directory: output.directory, format: output.format, scales: scales, layout: layout,
-      sidecars: try source.travellingSidecars(), metadata: try metadata(output), verifying: isCopy(output)
+      sidecars: try sidecars(of: .anchor), metadata: try metadata(output), verifying: isCopy(output)
     ) { export in
       try forEachRun(output, progress) { spec, run in
         if quantized.contains(spec.name) {
@@ -40,9 +41,16 @@ extension Converter {
         } else {
           try rows.read(spec, run, from: source)
         }
+        foldRotations(spec, run)
         try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
       }
     }
+  }
+
+  /// Makes the values of a rotated weight those of an ordinary model, which multiplies unrotated activations.
+  private func foldRotations(_ spec: ParameterSpec, _ run: Range<Int>) {
+    guard let rotations, let (layer, site) = spec.rotationPlace else { return }
+    rows.unrotate(spec, run, rotations, layer: layer, site: site)
   }
 
   /// The weights as they are, in an ordinary model folder, with hashes.
@@ -50,6 +58,7 @@ extension Converter {
     try writeFolder(directory, metadata: [:]) { writer in
       try forEachRun(progress) { spec, run in
         try rows.read(spec, run, from: source)
+        foldRotations(spec, run)
         try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
       }
     }
@@ -69,7 +78,7 @@ extension Converter {
       var hashes = FolderHashes()
       try hashes.add(writer)
       try writer.commit()
-      for sidecar in try source.travellingSidecars() {
+      for sidecar in try sidecars(of: .dense) {
         try folder.write(sidecar.bytes, to: sidecar.name)
         hashes.add(file: sidecar.name, bytes: sidecar.bytes)
       }

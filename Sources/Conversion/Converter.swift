@@ -19,6 +19,10 @@ public final class Converter {
   /// Of the anchors written.
   let scales: StoredScales
   let rows: RowRun
+  /// Of a reparameterised model. Anchors keep them, in weights and configuration; an ordinary model folder cannot say
+  /// them, so they are folded back into its weights: W R becomes W.
+  let rotations: OnlineRotations?
+  private let arena = Arena("conversion rotations")
 
   /// - Parameters:
   ///   - selection: tensors of a dense model that are quantized, the linear layers if nil. An anchor has its own.
@@ -45,6 +49,8 @@ public final class Converter {
       scales = .rule(self.scaleRule)
     }
     rows = RowRun(layout)
+    let transforms = source.configuration.transforms
+    rotations = transforms.isEmpty ? nil : try OnlineRotations(source.configuration, in: arena)
   }
 
   /// Bytes of the buffers that tensors pass through: the largest of a few runs of rows, whatever the tensors' sizes.
@@ -76,7 +82,7 @@ public final class Converter {
         hint: "Name a format, or for the weights as they are: --to fp32 --as dense.")
     }
     let output = try describe(
-      anchor.quantized, named: anchor.format, .stored(anchor.mix), out, container, sidecarBytes())
+      anchor.quantized, named: anchor.format, .stored(anchor.mix), out, container, sidecars(of: container).reduce(0) { $0 + $1.bytes.count })
     try Self.requireVacant(out)
     return try write(
       ConversionPlan(source: source.path, container: container, outputs: [output]), dryRun: dryRun, progress)
@@ -99,6 +105,7 @@ public final class Converter {
   }
 
   /// Writes the weights as they are, in fp32, as an ordinary model folder with hashes: a training checkpoint leaves so.
+  /// Online rotations are folded in.
   ///
   /// - Parameter dryRun: checks what can be checked, and writes nothing.
   /// - Returns: the bytes of all files, 0 of a dry run.
@@ -125,7 +132,7 @@ public final class Converter {
     guard Set(formats).count == formats.count else {
       throw ConversionError(out, "a format is named twice: \(formats.map(\.name).joined(separator: ", "))")
     }
-    let sidecarBytes = try sidecarBytes()
+    let sidecarBytes = try sidecars(of: container).reduce(0) { $0 + $1.bytes.count }
     let outputs = try formats.map { format in
       let formatsOfTensors = Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) })
       return try describe(
@@ -135,8 +142,6 @@ public final class Converter {
     for output in outputs { try Self.requireVacant(output.directory) }
     return ConversionPlan(source: source.path, container: container, outputs: outputs)
   }
-
-  private func sidecarBytes() throws -> Int { try source.travellingSidecars().reduce(0) { $0 + $1.bytes.count } }
 
   private func method(of format: MXFormat) throws -> FormattedWeights.Method {
     guard let anchor else { return .direct(scaleRule) }
@@ -148,6 +153,17 @@ public final class Converter {
     guard let anchor else { return nil }
     if case .stored = output.method { return anchor.asStored }
     return try anchor.slice(to: output.format)
+  }
+
+  /// The files beside the weights.
+  func sidecars(of container: ConversionPlan.Container) throws -> [(name: String, bytes: [UInt8])] {
+    let files = try source.travellingSidecars()
+    guard container == .dense, rotations != nil else { return files }
+    return try files.map { file in
+      guard file.name == HuggingFaceFolder.configurationFile else { return file }
+      let name = source.path + "/" + file.name
+      return (file.name, try ConfigurationText.stating(OnlineTransforms(), in: file.bytes, source: name))
+    }
   }
 
   private func describe(
@@ -166,10 +182,11 @@ public final class Converter {
       return ConversionPlan.TensorPlan(
         name: spec.name, shape: spec.shape, format: formats[spec.name], bytes: codes + scales + values)
     }
+    let folds = container == .dense && rotations != nil
+    let label = method.label + (folds ? ", online rotations folded in" : "")
     let bits = FormattedWeights.bits(layout, formats: formats)
     return ConversionPlan.Output(
-      format: format, mix: FormatMix(formats, layout), directory: directory, method: method, label: method.label,
-      tensors: tensors,
+      format: format, mix: FormatMix(formats, layout), directory: directory, method: method, label: label, tensors: tensors,
       codeBytes: codeBytes, scaleBytes: scaleBytes, denseBytes: denseBytes, sidecarBytes: sidecarBytes,
       bitsPerWeight: bits.perWeight, bitsPerParameter: bits.perParameter)
   }

@@ -14,9 +14,9 @@ public enum ConfigurationText {
 
   /// The same configuration with these online rotations; without the key where there are none.
   public static func stating(_ transforms: OnlineTransforms, in json: [UInt8], source: String) throws -> [UInt8] {
-    try edited(json, source) {
-      $0[OnlineTransforms.configurationKey] = transforms.isEmpty ? nil : transforms.json
-    }
+    // Not `nil`, which as a JSON value is null.
+    let value = transforms.isEmpty ? JSONValue?.none : transforms.json
+    return try edited(json, source) { $0[OnlineTransforms.configurationKey] = value }
   }
 
   /// The same configuration, its head the embedding's matrix or one of its own.

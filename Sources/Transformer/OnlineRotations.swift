@@ -95,14 +95,18 @@ extension OnlineTransforms.Site {
 }
 
 extension ParameterSpec {
-  /// The site whose activations this tensor multiplies; nil for what is no weight of a layer.
-  public var rotationSite: OnlineTransforms.Site? {
-    guard role == .linear else { return nil }
-    let sites: [(String, OnlineTransforms.Site)] = [
-      ("q_proj", .queryKeyValue), ("k_proj", .queryKeyValue), ("v_proj", .queryKeyValue), ("o_proj", .output),
-      ("gate_proj", .gateUp), ("up_proj", .gateUp), ("down_proj", .down),
-    ]
-    return sites.first { name.hasSuffix(".\($0.0).weight") }?.1
+  /// The place whose activations this tensor multiplies; nil for what is no weight of a layer.
+  public var rotationPlace: (layer: Int, site: OnlineTransforms.Site)? {
+    // model.layers.3.mlp.down_proj.weight
+    let words = name.split(separator: ".")
+    guard role == .linear, words.count == 6, let layer = Int(words[2]) else { return nil }
+    switch words[4] {
+    case "q_proj", "k_proj", "v_proj": return (layer, .queryKeyValue)
+    case "o_proj": return (layer, .output)
+    case "gate_proj", "up_proj": return (layer, .gateUp)
+    case "down_proj": return (layer, .down)
+    default: return nil
+    }
   }
 }
 
