@@ -21,35 +21,35 @@ import Transformer
     return target
   }
 
+  /// Formats of 4 bits and more are predicted within 30 %. What an allocation of the same bits gives is measured, too: on
+  /// so small a model the one draw of errors that rounding is differs by some percent from the mean that the theorem
+  /// speaks of, and an allocation that gains as little may lose it again; so it must win at 4 bits and not lose more than
+  /// that at others.
   @Test func predictionsHoldOnTrainedWeights() throws {
-    let name = ProcessInfo.processInfo.environment["MFQAT_ALLOCATION_MODEL"] ?? "stories260K/hf"
-    let text = ProcessInfo.processInfo.environment["MFQAT_ALLOCATION_TEXT"] ?? "golden/text/tinystories_200k.txt"
-    let arena = Arena("allocation"), start = Date()
-    let source = try HuggingFaceFolder(SharedData.url("models/" + name).path)
+    let arena = Arena("allocation")
+    let source = try HuggingFaceFolder(SharedData.url("models/stories260K/hf").path)
     let parameters = Parameters(source.configuration, in: arena)
     try source.load(into: parameters)
     let tokenizer = try Tokenizer(contentsOf: source.path + "/tokenizer.json")
-    let ids = try tokenizer.encode(utf8: Array(SharedData.data(text)))
+    let text = try SharedData.data("golden/text/tinystories_200k.txt").prefix(20_000)
+    let ids = try tokenizer.encode(utf8: Array(text))
     let windows = (0..<8).map { Array(ids[$0 * 256..<($0 + 1) * 256]) }
 
     let groups = AllocationGroup.all(of: source.configuration)
     let formats: [MXFormat] = [.mxint2, .mxint3, .mxint4, .mxint5, .mxint6, .mxint8]
     let errors = try FormatErrors.ofRounding(parameters, groups: groups, formats: formats, on: .solo(), in: arena)
     let probe = try OutputProbe(parameters, windows: windows, sequences: 8, in: arena)
-    for noise in NoiseSensitivity.Noise.allCases {
-      let settings = NoiseSensitivity(draws: Int(ProcessInfo.processInfo.environment["MFQAT_DRAWS"] ?? "2")!, noise: noise)
-      let sensitivities = try settings.measure(parameters, groups: groups, probe: probe, on: .solo(), in: arena)
-      let alphas = sensitivities.map(\.alpha)
-      for format in formats {
-        let uniform = FormatAllocation.uniform(groups: groups, alphas: alphas, errors: errors, format: format)
-        let measured = probe.change(Self.rounded(parameters, uniform.plan.formats, in: arena))
-        let best = try FormatAllocation.best(
-          groups: groups, alphas: alphas, errors: errors, bitsPerWeight: uniform.bitsPerWeight)
-        let better = probe.change(Self.rounded(parameters, best.plan.formats, in: arena))
-        print("\(name) \(noise) \(format): predicted \(uniform.predicted), measured KL \(measured), ratio "
-          + "\(uniform.predicted / measured); DP at \(best.bitsPerWeight) bits: predicted \(best.predicted), measured \(better)")
-      }
+    let alphas = try NoiseSensitivity().measure(parameters, groups: groups, probe: probe, on: .solo(), in: arena)
+      .map(\.alpha)
+    for (format, tolerance) in [(MXFormat.mxint4, 1.0), (.mxint5, 1.05), (.mxint6, 1.05)] {
+      let uniform = FormatAllocation.uniform(groups: groups, alphas: alphas, errors: errors, format: format)
+      let measured = probe.change(Self.rounded(parameters, uniform.plan.formats, in: arena))
+      #expect(abs(uniform.predicted / measured - 1) < 0.3, "\(format): \(uniform.predicted), measured \(measured)")
+      let best = try FormatAllocation.best(
+        groups: groups, alphas: alphas, errors: errors, bitsPerWeight: uniform.bitsPerWeight)
+      let better = probe.change(Self.rounded(parameters, best.plan.formats, in: arena))
+      #expect(best.bytes <= uniform.bytes && best.predicted <= uniform.predicted)
+      #expect(better <= tolerance * measured, "\(format): \(better), uniform \(measured)")
     }
-    print("seconds \(Date().timeIntervalSince(start))")
   }
 }

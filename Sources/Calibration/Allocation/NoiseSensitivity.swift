@@ -9,7 +9,9 @@ public import Transformer
 /// α = Σ t²Δ / Σ t⁴. This is the one step of a calibration that needs the model as a whole, in fp32, on every rank; the
 /// jobs (group, level, draw) are shared among the ranks, and the figures do not depend on how many there are.
 public struct NoiseSensitivity: Sendable, Hashable {
-  /// How the noise is spread over a tensor.
+  /// How the noise is spread over a tensor. Of integers of 4, 5 and 6 bits rounded to nearest, KL predicted / measured
+  /// was 0.89, 0.95, 0.91 with `blocks` and 1.31, 1.40, 1.35 with `even` on a model of 260 thousand parameters, and
+  /// 0.97, 1.01, 1.00 and 0.97, 1.02, 1.00 on one of 11 million.
   public enum Noise: String, Sendable, Hashable, CaseIterable {
     /// The same variance everywhere, as the theorem has it; what errors look like after a rotation.
     case even
