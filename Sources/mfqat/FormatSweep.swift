@@ -45,7 +45,8 @@ final class FormatSweep {
     return (
       weights.label,
       EvaluationRecord.Result(
-        format: choice == .stored ? weights.name : choice.description, nll: score.nll, bitsPerWeight: weights.bitsPerWeight, kl: score.kl,
+        format: choice == .stored ? weights.name : choice.description,
+        nll: score.nll, bitsPerWeight: weights.bitsPerWeight, kl: score.kl,
         sameTop: score.sameTop)
     )
   }

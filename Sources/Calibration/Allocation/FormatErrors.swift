@@ -44,8 +44,8 @@ public struct FormatErrors: Sendable, Hashable {
       }
     }
     let all = try slots.slotsOfAllRanks()
-    if let bad = groups.indices.first(where: { all[$0 * formats.count..<($0 + 1) * formats.count].contains { !$0.isFinite } }) {
-      throw CalibrationError(groups[bad].name, "the weights hold NaN or infinity", hint: "No format can hold them.")
+    if let bad = all.prefix(groups.count * formats.count).firstIndex(where: { !$0.isFinite }) {
+      throw CalibrationError(groups[bad / formats.count].name, "the weights hold NaN or infinity", hint: "No format can hold them.")
     }
     return FormatErrors(
       formats: formats,

@@ -85,7 +85,8 @@ struct GenerateCommand: ParsableCommand {
     guard output.json else { return }
     try output.print(
       [
-        "source": .string(source.path), "format": .string(choice == .stored ? weights.name : choice.description), "method": .string(weights.label),
+        "source": .string(source.path), "format": .string(choice == .stored ? weights.name : choice.description),
+        "method": .string(weights.label),
         "prompt": .string(prompt), "text": .string(text), "prompt_tokens": .integer(promptIDs.count),
         "tokens": .integer(continuation.tokens.count), "ending": .string(continuation.ending.description),
         "temperature": .number(temperature), "seed": .string(String(seed)),
