@@ -27,11 +27,15 @@ import Testing
     for (name, shape) in TinyModel.tensors {
       let count = shape.reduce(1, *)
       guard name.contains("_proj") else {
-        try writer.addDense(name: name, shape: shape, values: source.read(name).span)
+        let values = try source.read(name)
+        try writer.addDense(name: name, shape: shape, values: values.span)
         continue
       }
       let isLow = name.contains("mlp")
-      let codes = (0..<count).map { UInt8(bitPattern: Int8(isLow ? $0 % 3 - 1 : $0 * 7 % 255 - 127)) }
+      let codes = (0..<count).map { index -> UInt8 in
+        let code: Int = isLow ? index % 3 - 1 : index * 7 % 255 - 127
+        return UInt8(bitPattern: Int8(code))
+      }
       let scales = [UInt8](repeating: 124, count: shape[0] * ((shape[1] + 31) / 32))
       try writer.addPacked(
         name: name, shape: shape, format: isLow ? "mxint2" : "mxint8", rows: 0..<shape[0], codes: codes.span,

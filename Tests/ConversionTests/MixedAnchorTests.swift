@@ -19,13 +19,14 @@ import Transformer
     ) { export in
       for (_, spec) in anchor.layout.all {
         guard anchor.quantized[spec.name] != nil else {
-          try export.addDense(spec, values: values(anchor, spec).span)
+          let values = try values(anchor, spec)
+          try export.addDense(spec, values: values.span)
           continue
         }
         let isLow = spec.name.contains("down_proj")
         let rows = try packed(anchor, spec).map { isLow ? ScalarCodec.slice($0, plan: plan) : $0 }
-        try export.addPacked(
-          spec, as: isLow ? low : nil, codes: rows.flatMap(\.codes).span, scales: rows.flatMap(\.scales).span)
+        let codes = rows.flatMap(\.codes), scales = rows.flatMap(\.scales)
+        try export.addPacked(spec, as: isLow ? low : nil, codes: codes.span, scales: scales.span)
       }
     }
     return try AnchorModel(path)

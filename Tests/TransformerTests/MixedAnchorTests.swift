@@ -37,7 +37,8 @@ import Transformer
     ) { export in
       for (_, spec) in layout.all {
         guard let format = formats[spec.name] else {
-          try export.addDense(spec, values: AnchorFixture.values(spec).span)
+          let values = AnchorFixture.values(spec)
+          try export.addDense(spec, values: values.span)
           continue
         }
         let codes = codes(spec, format), scales = AnchorFixture.scales(spec), blocks = PackedTensor.blockCount(spec.columns)
