@@ -1,4 +1,5 @@
 // Rounding with error feedback, weight by weight: the definition that the vector tables are held to.
+#include "../ck_strict.h"
 #include "solver_plan.h"
 #include "solver_targets.h"
 
