@@ -49,7 +49,8 @@ package import Formats
     return unsafe target
   }
 
-  /// One panel of a tile. `x` and `v` are those of the first target; the next ones' stand `stride` and 128 rows farther.
+  /// One panel of a tile. `x` and `v` are those of the first target; the next ones' stand `stride` and 128 rows
+  /// farther.
   @unsafe func sweep(
     _ weights: UnsafePointer<Float>, x: UnsafeMutablePointer<Float>, stride: Int, v: UnsafeMutablePointer<Float>,
     columns: Int, rows: Int, factor: UnsafePointer<Float>, scaleRows: UnsafePointer<Int32>,

@@ -41,8 +41,8 @@ func tensor(_ rows: Int, _ columns: Int, _ values: [Double], in arena: Arena) ->
   return tensor
 }
 
-/// The layer of the reference's section 4.3: 256 x 256, correlated inputs of log-normal channel gains, four of them 20 times
-/// as large, t5 weights; moments of 4096 samples to round by, and of 4096 others to measure by.
+/// The layer of the reference's section 4.3: 256 x 256, correlated inputs of log-normal channel gains, four of them
+/// 20 times as large, t5 weights; moments of 4096 samples to round by, and of 4096 others to measure by.
 final class CorrelatedLayer {
   let K = 256, N = 256
   let arena = Arena("correlated layer")

@@ -14,9 +14,11 @@ import Testing
       format: anchor, targets: targets.map { RoundingTarget($0) }, method: .columns(.frozen), order: order)
   }
 
-  /// Where every element of the target is some code's slice. E2M3 is not such a target: E4M3 ends at 7 where it ends at 7.5.
+  /// Where every element of the target is some code's slice. E2M3 is not such a target: E4M3 ends at 7 where it ends
+  /// at 7.5.
   @Test(arguments: [
-    (MXFormat.mxint8, MXFormat.mxint4), (.mxint8, .mxint2), (.mxint8, .mxint6), (.mxint8, .mxint8), (.mxfp8_e4m3, .mxfp4),
+    (MXFormat.mxint8, MXFormat.mxint4), (.mxint8, .mxint2), (.mxint8, .mxint6), (.mxint8, .mxint8),
+    (.mxfp8_e4m3, .mxfp4),
     (.mxfp8_e4m3, .mxfp6_e3m2), (.mxfp8_e5m2, .mxfp4), (.mxfp8_e5m2, .mxfp6_e3m2),
   ])
   func oneTargetsSliceIsItsOwnSolution(anchor: MXFormat, target: MXFormat) throws {
@@ -28,8 +30,9 @@ import Testing
       let different = slice.indices.filter { slice[$0] != expected[$0] }.count
       #expect(different == 0, "\(anchor) for \(target), \(order): \(different) of \(slice.count) values")
       // Among the codes with that slice the nearest to the weight: the anchor is better than its slice.
-      let errors = (layer.heldOut.total(of: layer.weight, rounded: packed), layer.heldOut.total(of: layer.weight, rounded: own))
-      #expect(errors.0.weight <= errors.1.weight, "\(anchor) for \(target): weights \(errors)")
+      let errors = layer.heldOut.total(of: layer.weight, rounded: packed)
+      let ownErrors = layer.heldOut.total(of: layer.weight, rounded: own)
+      #expect(errors.weight <= ownErrors.weight, "\(anchor) for \(target): weights \(errors), \(ownErrors)")
     }
   }
 

@@ -33,7 +33,8 @@ import Testing
   }
 
   private func sweep(
-    _ table: KernelTable, _ format: MXFormat, _ search: ScaleSearch, frozen: Bool, blocks: Bool, _ columns: Int, _ rows: Int
+    _ table: KernelTable, _ format: MXFormat, _ search: ScaleSearch, frozen: Bool, blocks: Bool, _ columns: Int,
+    _ rows: Int
   ) -> Result {
     var x = Self.values(columns * rows, 1), v = zip(x, Self.values(columns * rows, 2)).map { $0 + 0.1 * $1 }
     let factor = Self.values(128 * 128, 3).map { 0.3 * $0 }
@@ -60,6 +61,12 @@ import Testing
       }
     }
     return Result(errors: x.map(\.bitPattern), codes: codes, scales: scales)
+  }
+
+  @Test func skippedTables() {
+    let names = KernelTable.available.map(\.name)
+    let skipped = ["avx512", "avx2"].filter { !names.contains($0) }
+    if !skipped.isEmpty { print("solver: this processor cannot run \(skipped.joined(separator: ", "))") }
   }
 
   @Test(arguments: MXFormat.all) func sweepsAreTheReferences(format: MXFormat) {
@@ -92,8 +99,8 @@ import Testing
         let factor = try #require(made)
         var tiles = [
           TileRounding(
-            format, search: .rule(.floor), method: .columns, frozen: true, order: isOrdered ? order : nil, deadColumns: [3],
-            factor: factor, targets: nil)
+            format, search: .rule(.floor), method: .columns, frozen: true, order: isOrdered ? order : nil,
+            deadColumns: [3], factor: factor, targets: nil)
         ]
         if !isOrdered {
           tiles.append(TileRounding(
@@ -101,15 +108,17 @@ import Testing
             targets: nil))
         }
         if format.isAnchor {
-          let targets = try SlicePlan.formatsCut(from: format).map { (try SlicePlan(from: format, to: $0), Float($0.bits)) }
+          let targets = try SlicePlan.formatsCut(from: format).map {
+            (try SlicePlan(from: format, to: $0), Float($0.bits))
+          }
           tiles.append(TileRounding(
-            format, search: .rule(.floor), method: .columns, frozen: true, order: isOrdered ? order : nil, deadColumns: [],
-            factor: factor, targets: CompiledTargets(anchor: format, targets)))
+            format, search: .rule(.floor), method: .columns, frozen: true, order: isOrdered ? order : nil,
+            deadColumns: [], factor: factor, targets: CompiledTargets(anchor: format, targets)))
         }
         for tile in tiles {
           let results = KernelTable.available.map { run(tile, weight, N, K, $0, arena) }
           for (table, result) in zip(KernelTable.available, results) {
-            #expect(result == results.last!, "\(table.name), \(format), \(N) x \(K), \(tile.method), ordered \(isOrdered)")
+            #expect(result == results.last!, "\(table.name), \(format), \(N) x \(K), \(tile.method), \(isOrdered)")
           }
         }
       }
@@ -128,7 +137,8 @@ import Testing
     }
     #expect(isFinite)
     return PackedMatrix(
-      codes: (0..<packed.codes.count).map { packed.codes[$0] }, scales: (0..<packed.scales.count).map { packed.scales[$0] })
+      codes: (0..<packed.codes.count).map { packed.codes[$0] },
+      scales: (0..<packed.scales.count).map { packed.scales[$0] })
   }
 
   /// L Lᵀ = A for sizes around the blocks, and no factor of what has none.
