@@ -35,8 +35,8 @@ package import Formats
       let values = unsafe bytes.bindMemory(to: Float.self)
       for (o, value) in sliced.enumerated() { unsafe values[o] = value }
     }
-    // Ordinals of every element: those whose slice has its value. Where no slice has (E2M3 cut from E5M2), the neighbours
-    // on both sides.
+    // Ordinals of every element: those whose slice has its value. Where no slice has (E2M3's 7.5 cut from E4M3),
+    // the neighbours on both sides.
     var first = [UInt8](repeating: 0, count: 256), last = first
     for code in element.finiteCodes {
       let value = element.decode(code) * unit
@@ -49,7 +49,8 @@ package import Formats
     return unsafe target
   }
 
-  /// One panel of a tile. `x` and `v` are those of the first target; the next ones' stand `stride` and 128 rows farther.
+  /// One panel of a tile. `x` and `v` are those of the first target; the next ones' stand `stride` and 128 rows
+  /// farther.
   @unsafe func sweep(
     _ weights: UnsafePointer<Float>, x: UnsafeMutablePointer<Float>, stride: Int, v: UnsafeMutablePointer<Float>,
     columns: Int, rows: Int, factor: UnsafePointer<Float>, scaleRows: UnsafePointer<Int32>,

@@ -22,8 +22,7 @@ package import Tensors
   /// nil if C + δI is not positive definite to working precision.
   ///
   /// - Parameters:
-  ///   - moments: C (K, K), symmetric and finite. Only C[i, j] of columns that follow each other in `order` this way round
-  ///     are read.
+  ///   - moments: C (K, K), symmetric and finite. Of C[i, j] and C[j, i] one is read.
   ///   - order: column `order[j]` is the j-th to be rounded; nil: as they are.
   ///   - diagonal: C's diagonal plus δ, K entries in the order of C.
   package init?(
@@ -71,7 +70,8 @@ package import Tensors
         for c in max(0, i - start)..<width {
           let j = start + c
           let value = unsafe Float(corner[-i * K - j] / corner[-j * K - j])
-          if i < start { unsafe target[i * panel + c] = value } else { unsafe target[(start + c) * panel + i - start] = value }
+          let place = i < start ? i * panel + c : (start + c) * panel + i - start
+          unsafe target[place] = value
         }
       }
     }

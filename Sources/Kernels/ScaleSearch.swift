@@ -3,10 +3,10 @@ public import Formats
 
 /// How the E8M0 scale of a block is chosen when rounding weights, beyond the rule by its largest magnitude.
 ///
-/// There are only powers of two to choose from: the scale bytes of a container are all that a low-precision product reads.
-/// MXFP4's factor 4/3 for a whole tensor is therefore not offered, and not missed: it does not lower the squared error of
-/// bell-shaped data (Gaussian 1.389e-2 with it, 1.321e-2 by the floor rule, 1.245e-2 by the better of two exponents), and
-/// what it avoids, saturation of a block's maximum, ``ScaleRule/rceil`` avoids as well.
+/// There are only powers of two to choose from: the scale bytes of a container are all that a low-precision product
+/// reads. MXFP4's factor 4/3 for a whole tensor is therefore not offered, and not missed: it does not lower the
+/// squared error of bell-shaped data (Gaussian 1.389e-2 with it, 1.321e-2 by the floor rule, 1.245e-2 by the better
+/// of two exponents), and what it avoids, saturation of a block's maximum, ``ScaleRule/rceil`` avoids as well.
 public enum ScaleSearch: Sendable, Hashable {
   /// The rule's exponent. Anchors take ``ScaleRule/floor``: slices of them are valid for it alone.
   case rule(ScaleRule)

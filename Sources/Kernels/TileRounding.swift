@@ -27,7 +27,7 @@ package import Tensors
   ) {
     precondition(method == .nearest || factor != nil, "error feedback without a factor")
     precondition(order == nil || method == .columns && frozen, "an order of columns needs scales that stand before it")
-    precondition(targets == nil || method == .columns && frozen && search.isFloor, "targets need the anchor's own scales")
+    precondition(targets == nil || method == .columns && frozen && search.isFloor, "targets need frozen floor scales")
     self.format = format
     self.search = search
     self.method = method
@@ -63,15 +63,16 @@ package import Tensors
       scales: HostBuffer(count: PackedTensor.blockCount(K) * lanes, in: arena))
   }
 
-  /// Rounds `rows` rows of K columns at `weight` into codes and scales of the layout of ``PackedTensor``. False if a weight
-  /// is not finite, or did not stay so.
+  /// Rounds `rows` rows of K columns at `weight` into codes and scales of the layout of ``PackedTensor``. False if a
+  /// weight is not finite, or did not stay so.
   @unsafe package func run(
     _ weight: UnsafePointer<Float>, rows: Int, columns K: Int, codes: UnsafeMutablePointer<UInt8>,
     scales: UnsafeMutablePointer<UInt8>, scratch: inout Scratch, table: KernelTable = .current
   ) -> Bool {
     let solver = table.solver, lanes = Self.lanes(rows), block = MXFormat.blockSize
     let x = unsafe scratch.x.unsafeMutableAddress()
-    let tileCodes = unsafe scratch.codes.unsafeMutableAddress(), tileScales = unsafe scratch.scales.unsafeMutableAddress()
+    let tileCodes = unsafe scratch.codes.unsafeMutableAddress()
+    let tileScales = unsafe scratch.scales.unsafeMutableAddress()
     var element = format.element.ckElement, search = search.ckSearch
 
     unsafe ck_solver_load(Int64(rows), Int64(K), weight, nil, Int64(lanes), x)

@@ -73,7 +73,8 @@ struct GPTQCommand: ParsableCommand {
     let share = operations / seconds / rate, nominalShare = nominal / seconds / rate
     report.line([
       ("bench", "gptq"), ("format", .string(plan.format.name)), ("method", .string(method.rawValue)),
-      ("scales", .string(scales)), ("rows", .integer(rows)), ("columns", .integer(K)), ("threads", .integer(self.threads)),
+      ("scales", .string(scales)), ("rows", .integer(rows)), ("columns", .integer(K)),
+      ("threads", .integer(self.threads)),
       ("factor_seconds", factor.processor.median.json), ("factor_seconds_wall", factor.wall.median.json),
       ("sweep_seconds", sweep.processor.median.json), ("sweep_seconds_wall", sweep.wall.median.json),
       ("operations", operations.json), ("operations_nominal", nominal.json), ("gemm_gflops", (rate / 1e9).json),

@@ -1,7 +1,7 @@
 // Rounding of weights with error feedback (GPTQ): one tile of weight rows, column after column.
 //
-// A tile lies transposed: a column of the weight is a row of memory, `rows` floats long, so that a vector holds the same
-// column of several weight rows. Rows of a weight do not know of each other; columns do.
+// A tile lies transposed: a column of the weight is a row of memory, `rows` floats long, so that a vector holds the
+// same column of several weight rows. Rows of a weight do not know of each other; columns do.
 //
 // The recurrence. With the damped second moments of the input H = R Rᵀ, R upper triangular, the squared error of a row
 // is ‖e R‖² for e = w - q, and its term of column j is R_jj times
@@ -12,7 +12,8 @@
 // its updates leave. This form needs no inverse, and its errors are those of the stored weights.
 //
 // Contract: bit-exact. Every table returns what the scalar one returns for finite inputs. A product and its sum are one
-// fused operation. `rows` is a multiple of CK_SOLVER_LANES; rows beyond a weight's are zeros. Pointers have any alignment.
+// fused operation. `rows` is a multiple of CK_SOLVER_LANES; rows beyond a weight's are zeros. Pointers have any
+// alignment.
 #ifndef CK_SOLVER_H
 #define CK_SOLVER_H
 
@@ -26,9 +27,9 @@ enum {
   CK_SOLVER_TARGETS = 8,    // most formats that one code serves
 };
 
-// How the scale of a block is found: the rule's byte, and those from `from` below (<= 0) to `through` above it, of which the
-// one with the least Σ|w - q|^norm wins; on a tie the rule's, then the smaller. from = through = 0 is the rule alone.
-// Powers other than 2 are computed to about 1e-4, in the same operations everywhere.
+// How the scale of a block is found: the rule's byte, and those from `from` below (<= 0) to `through` above it, of
+// which the one with the least Σ|w - q|^norm wins; on a tie the rule's, then the smaller. from = through = 0 is the
+// rule alone. Powers other than 2 are computed to about 1e-4, in the same operations everywhere.
 typedef struct ck_scale_search {
   int32_t rule;  // ck_scale_rule
   int32_t from, through;
@@ -39,15 +40,15 @@ typedef struct ck_scale_search {
 typedef struct ck_sweep {
   ck_element element;
   ck_scale_search search;
-  bool frozen;   // the scales are given; otherwise a block's is chosen when its first column is reached, from the weights
-                 // as the feedback of all columns before leaves them
+  bool frozen;   // the scales are given; otherwise a block's is chosen when its first column is reached, from the
+                 // weights as the feedback of all columns before leaves them
   bool blocks;   // a block of 32 is rounded at once; otherwise every column feels the error of the one before
   int64_t columns, rows;
   const float *factor;        // S_ij at [j * CK_SOLVER_COLUMNS + i], i < j < columns; others are not read
   float *x;                   // columns x rows: weights; on return w - q
   float *v;                   // columns x rows: weights + feedback of all columns before these; used up
-  const int32_t *scale_rows;  // columns: where a column's scales stand in `scales`, in rows. If not frozen or in blocks:
-                              // column j belongs to block j / 32 of these columns
+  const int32_t *scale_rows;  // columns: where a column's scales stand in `scales`, in rows. If not frozen or in
+                              // blocks: column j belongs to block j / 32 of these columns
   uint8_t *scales;            // rows bytes for each block
   uint8_t *codes;             // columns x rows
 } ck_sweep;

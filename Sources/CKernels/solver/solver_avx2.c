@@ -1,4 +1,5 @@
 // Rounding with error feedback on AVX2 and FMA: eight rows a vector.
+#include "../ck_strict.h"
 #include "solver_plan.h"
 #include <immintrin.h>
 

@@ -1,8 +1,8 @@
 // Rounding with error feedback over vectors of rows: one algorithm, included by solver_avx2.c and solver_avx512.c, each
 // of which first defines the vocabulary (vf, vi, LANES and the inline functions used below) for its instruction set.
 //
-// Rows are taken GROUP vectors at a time: the feedback of a column is a chain of fused sums, and four chains side by side
-// keep the multipliers busy. Every element sees the operations of solver_scalar.c in the same order.
+// Rows are taken GROUP vectors at a time: the feedback of a column is a chain of fused sums, and four chains side by
+// side keep the multipliers busy. Every element sees the operations of solver_scalar.c in the same order.
 #ifndef CK_SOLVER_LANES_H
 #define CK_SOLVER_LANES_H
 
@@ -29,8 +29,8 @@ INLINE vf scale_values(vi bytes) {
   return float_of(select_equal(bytes, splat_i(0), splat_i(0x00400000), shift_left(bytes, 23)));
 }
 
-// Codes of w / scale to nearest even, saturating, and their values. Each step is exact or rounds once: see codec_vector.h.
-// The magnitude is limited before it is rounded, since a weight may exceed its scale by any factor.
+// Codes of w / scale to nearest even, saturating, and their values. Each step is exact or rounds once: see
+// codec_vector.h. The magnitude is limited before it is rounded, since a weight may exceed its scale by any factor.
 INLINE vi encode(const rounder *f, const bool is_float, vf w, vf inverse, vf scale, vf *value) {
   if (is_float) {
     const int32_t M = f->mantissa_bits;

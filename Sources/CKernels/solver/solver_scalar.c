@@ -1,4 +1,5 @@
 // Rounding with error feedback, weight by weight: the definition that the vector tables are held to.
+#include "../ck_strict.h"
 #include "solver_plan.h"
 #include "solver_targets.h"
 
@@ -14,8 +15,8 @@ static double round_to_even(double x) {
   return (x + shift) - shift;
 }
 
-// The code nearest to w / 2^(byte-127), and its value. As in codec_scalar.c, but a weight may exceed the largest value by
-// any factor: its block's scale is older than itself.
+// The code nearest to w / 2^(byte-127), and its value. As in codec_scalar.c, but a weight may exceed the largest
+// value by any factor: its block's scale is older than itself.
 static uint8_t encode(const ck_element *element, float w, int32_t byte, float *value) {
   const double scale = power_of_two(byte - 127), limit = (double)element->max_value;
   const double scaled = (double)w * power_of_two(127 - byte);

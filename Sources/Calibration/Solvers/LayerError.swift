@@ -40,8 +40,8 @@ public final class LayerError {
     form = QuadraticForm(gram.values, columns: gram.columns, in: arena)
   }
 
-  /// One tile after the other of ``RoundingSolver``'s: combined in this order by whoever owns them, totals do not depend
-  /// on ranks or threads.
+  /// One tile after the other of ``RoundingSolver``'s: combined in this order by whoever owns them, totals do not
+  /// depend on ranks or threads.
   ///
   /// - Parameters:
   ///   - weight: W (N, K).
@@ -50,7 +50,8 @@ public final class LayerError {
     of weight: borrowing Tensor, rounded: borrowing PackedTensor, tiles: Range<Int>
   ) -> [LayerErrorSums] {
     let N = weight.rows, K = columns, limit = RoundingSolver.tileRows, blocks = PackedTensor.blockCount(K)
-    precondition(weight.columns == K && rounded.rows == N && rounded.columns == K, "\(N) x \(weight.columns) by \(K) columns")
+    precondition(weight.columns == K && rounded.rows == N && rounded.columns == K,
+      "weight \(N) x \(weight.columns), rounded \(rounded.rows) x \(rounded.columns), moments of \(K) columns")
     precondition(tiles.lowerBound >= 0 && tiles.upperBound <= RoundingSolver.tileCount(rows: N), "tiles \(tiles)")
     while scratch.count < ThreadTeam.shared.threads {
       let count = limit * K + QuadraticForm.scratchCount(rows: limit)

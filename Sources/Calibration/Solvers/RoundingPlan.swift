@@ -5,7 +5,8 @@ public import Kernels
 public struct RoundingPlan: Sendable, Hashable {
   /// What is stored.
   public var format: MXFormat
-  /// What the solver counts errors of, if not the stored format: slices of an anchor, the anchor among them where wanted.
+  /// What the solver counts errors of, if not the stored format: slices of an anchor, the anchor among them where
+  /// wanted.
   public var targets: [RoundingTarget]
   public var method: RoundingMethod
   public var scales: ScaleSearch
@@ -42,7 +43,9 @@ public struct RoundingPlan: Sendable, Hashable {
       if !format.isAnchor || !SlicePlan.formatsCut(from: format).contains(target.format) {
         return ("\(target.format) cannot be cut from \(format)", nil)
       }
-      if !(target.weight > 0 && target.weight < 1e6) { return ("\(target.format) has the weight \(target.weight)", nil) }
+      guard target.weight > 0 && target.weight < 1e6 else {
+        return ("\(target.format) has the weight \(target.weight)", nil)
+      }
     }
     if Set(targets.map(\.format)).count != targets.count { return ("a target is named twice", nil) }
     return nil
@@ -66,8 +69,8 @@ public enum RoundingMethod: Sendable, Hashable {
   case nearest
   /// GPTQ (arXiv 2210.17323): a column at a time, columns behind it take up its error.
   case columns(ColumnScales)
-  /// A block of 32 at a time, its scale from the weights that are rounded (arXiv 2405.07135): scale and elements agree, but
-  /// columns of a block do not take up each other's errors.
+  /// A block of 32 at a time, its scale from the weights that are rounded (arXiv 2405.07135): scale and elements
+  /// agree, but columns of a block do not take up each other's errors.
   case blocks
 }
 

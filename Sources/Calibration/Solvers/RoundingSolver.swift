@@ -71,7 +71,7 @@ public final class RoundingSolver {
   ) throws(CalibrationError) {
     let N = weight.rows, K = columns, blocks = PackedTensor.blockCount(K)
     precondition(weight.columns == K && packed.rows == N && packed.columns == K && packed.format == plan.format,
-      "\(name): weight \(N) x \(weight.columns) into \(packed.format) \(packed.rows) x \(packed.columns) by \(K) columns")
+      "\(name): weight \(N) x \(weight.columns) to \(packed.format) \(packed.rows) x \(packed.columns), \(K) columns")
     precondition(tiles.lowerBound >= 0 && tiles.upperBound <= Self.tileCount(rows: N), "tiles \(tiles) of \(N) rows")
     while scratch.count < ThreadTeam.shared.threads {
       scratch.append(ScratchBox(rounding.makeScratch(rows: Self.tileRows, columns: K, in: arena)))
@@ -136,8 +136,8 @@ extension RoundingSolver {
 
   /// The factor of the damped moments; damping is raised tenfold, up to 1, until it is sound.
   ///
-  /// Dead channels couple with nothing: any positive diagonal entry rounds their (zero) weights to zero. They get the mean
-  /// of the living, so that the numbers' range stays what it is.
+  /// Dead channels couple with nothing: any positive diagonal entry rounds their (zero) weights to zero. They get the
+  /// mean of the living, so that the numbers' range stays what it is.
   private static func factor(
     _ gram: Gram, _ energies: [Double], _ order: [Int32]?, _ damping: Double, _ name: String,
     _ report: inout FactorReport, _ arena: Arena
