@@ -28,7 +28,8 @@ public struct ConversionPlan: Sendable, Hashable {
     public let directory: String
     /// How the values come about.
     public let method: FormattedWeights.Method
-    /// "sliced from mxint8", "rounded directly", "as stored in mxint8", "as stored in mixed mxint2-mxint8".
+    /// "sliced from mxint8", "rounded directly", "as stored in mxint8", "as stored in mixed mxint2-mxint8"; in a dense folder of
+    /// a rotated model followed by ", online rotations folded in".
     public let label: String
     public let tensors: [TensorPlan]
     /// One byte an element of the quantized tensors; 0 in a dense folder.
