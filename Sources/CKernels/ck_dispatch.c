@@ -9,18 +9,19 @@ extern const ck_panel_table ck_panels_scalar, ck_panels_avx2, ck_panels_avx512;
 extern const ck_matmul_table ck_matmul_scalar, ck_matmul_avx2, ck_matmul_avx512, ck_matmul_avx512_vnni,
     ck_matmul_avx512_bf16;
 extern const ck_wire_table ck_wire_scalar, ck_wire_avx2, ck_wire_avx512;
+extern const ck_solver_table ck_solver_scalar, ck_solver_avx2, ck_solver_avx512;
 
 static const ck_table tables[] = {
     {"avx512_bf16", &ck_codec_avx512, &ck_operations_avx512, &ck_panels_avx512,
-     &ck_matmul_avx512_bf16, &ck_wire_avx512},
+     &ck_matmul_avx512_bf16, &ck_wire_avx512, &ck_solver_avx512},
     {"avx512_vnni", &ck_codec_avx512, &ck_operations_avx512, &ck_panels_avx512,
-     &ck_matmul_avx512_vnni, &ck_wire_avx512},
+     &ck_matmul_avx512_vnni, &ck_wire_avx512, &ck_solver_avx512},
     {"avx512", &ck_codec_avx512, &ck_operations_avx512, &ck_panels_avx512,
-     &ck_matmul_avx512, &ck_wire_avx512},
+     &ck_matmul_avx512, &ck_wire_avx512, &ck_solver_avx512},
     {"avx2", &ck_codec_avx2, &ck_operations_avx2, &ck_panels_avx2,
-     &ck_matmul_avx2, &ck_wire_avx2},
+     &ck_matmul_avx2, &ck_wire_avx2, &ck_solver_avx2},
     {"scalar", &ck_codec_scalar, &ck_operations_scalar, &ck_panels_scalar,
-     &ck_matmul_scalar, &ck_wire_scalar},
+     &ck_matmul_scalar, &ck_wire_scalar, &ck_solver_scalar},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
 

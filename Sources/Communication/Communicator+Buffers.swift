@@ -76,6 +76,11 @@ extension Communicator {
     unsafe try reduce(.control, values.unsafeMutableAddress(), count: values.count, by: .sumInt64)
   }
 
+  /// Slot by slot, the largest of all ranks. Of doubles that are not negative, the bits order as the numbers do.
+  public func maximum(_ values: inout HostBuffer<Int64>) throws(CommunicationError) {
+    unsafe try reduce(.control, values.unsafeMutableAddress(), count: values.count, by: .maximumInt64)
+  }
+
   public func sum(_ value: Int64) throws(CommunicationError) -> Int64 { try reduced(value, by: .sumInt64) }
   public func maximum(_ value: Int64) throws(CommunicationError) -> Int64 { try reduced(value, by: .maximumInt64) }
   public func minimum(_ value: Int64) throws(CommunicationError) -> Int64 { try reduced(value, by: .minimumInt64) }

@@ -1,5 +1,6 @@
 import Checkpoints
 import Formats
+import Quantization
 import Transformer
 
 #if canImport(Glibc)
@@ -11,15 +12,15 @@ import Transformer
 extension Converter {
   /// Codes and scales into an anchor. One in the source's own format is read back and checked before it appears.
   func writeAnchor(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
-    let slice = try anchor?.slice(to: output.format)
+    let slice = try slice(to: output), formats = output.formats
     try AnchorExport.write(
-      directory: output.directory, format: output.format, scaleRule: scaleRule, layout: layout,
-      sidecars: try source.travellingSidecars(), metadata: try metadata(output), verifying: isCopy(output)
+      directory: output.directory, format: output.format, scales: scales, layout: layout,
+      sidecars: try sidecars(of: .anchor), metadata: try metadata(output), verifying: isCopy(output)
     ) { export in
       try forEachRun(output, progress) { spec, run in
         if quantized.contains(spec.name) {
           try encode(spec, run, output, slice)
-          try rows.withCodes(spec, run) { try export.addPacked(spec, rows: run, codes: $0, scales: $1) }
+          try rows.withCodes(spec, run) { try export.addPacked(spec, as: formats[spec.name], rows: run, codes: $0, scales: $1) }
         } else {
           try rows.read(spec, run, from: source)
           try rows.withValues(spec, run) { try export.addDense(spec, rows: run, values: $0) }
@@ -30,19 +31,26 @@ extension Converter {
 
   /// The values that the anchor of this format would have, in an ordinary model folder, with hashes.
   func writeFolder(_ output: ConversionPlan.Output, _ progress: (ConversionProgress) -> Void) throws {
-    let slice = try anchor?.slice(to: output.format)
-    try writeFolder(output.directory, metadata: ["mfqat_format": output.format.name, "mfqat_method": output.label]) {
+    let slice = try slice(to: output), formats = output.formats
+    try writeFolder(output.directory, metadata: ["mfqat_format": output.mix.description, "mfqat_method": output.label]) {
       writer in
       try forEachRun(output, progress) { spec, run in
         if quantized.contains(spec.name) {
           try encode(spec, run, output, slice)
-          rows.dequantize(spec, run, from: output.format)
+          rows.dequantize(spec, run, from: formats[spec.name] ?? output.format)
         } else {
           try rows.read(spec, run, from: source)
         }
+        foldRotations(spec, run)
         try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
       }
     }
+  }
+
+  /// Makes the values of a rotated weight those of an ordinary model, which multiplies unrotated activations.
+  private func foldRotations(_ spec: ParameterSpec, _ run: Range<Int>) {
+    guard let rotations, let (layer, site) = spec.rotationPlace else { return }
+    rows.unrotate(spec, run, rotations, layer: layer, site: site)
   }
 
   /// The weights as they are, in an ordinary model folder, with hashes.
@@ -50,6 +58,7 @@ extension Converter {
     try writeFolder(directory, metadata: [:]) { writer in
       try forEachRun(progress) { spec, run in
         try rows.read(spec, run, from: source)
+        foldRotations(spec, run)
         try rows.withValues(spec, run) { try writer.append(spec.name, $0) }
       }
     }
@@ -69,7 +78,7 @@ extension Converter {
       var hashes = FolderHashes()
       try hashes.add(writer)
       try writer.commit()
-      for sidecar in try source.travellingSidecars() {
+      for sidecar in try sidecars(of: .dense) {
         try folder.write(sidecar.bytes, to: sidecar.name)
         hashes.add(file: sidecar.name, bytes: sidecar.bytes)
       }
@@ -128,7 +137,7 @@ extension Converter {
     }
     if isCopy(output) { return anchor.metadata }
     metadata["method"] = "slice"
-    metadata["sliced_from"] = .string(anchor.format.name)
+    metadata["sliced_from"] = .string(anchor.mix.description)
     let manifest = try FileBytes.read(anchor.path + "/" + ContainerManifest.fileName)
     metadata["anchor_manifest_hash"] = .string(ContentHash(manifest).description)
     metadata["anchor_metadata"] = .object(anchor.metadata)

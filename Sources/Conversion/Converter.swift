@@ -14,8 +14,15 @@ public final class Converter {
   let anchor: AnchorModel?
   /// Tensors that are quantized in the outputs.
   let quantized: Set<String>
+  /// Of direct quantization.
   let scaleRule: ScaleRule
+  /// Of the anchors written.
+  let scales: StoredScales
   let rows: RowRun
+  /// Of a reparameterised model. Anchors keep them, in weights and configuration; an ordinary model folder cannot say
+  /// them, so they are folded back into its weights: W R becomes W.
+  let rotations: OnlineRotations?
+  private let arena = Arena("conversion rotations")
 
   /// - Parameters:
   ///   - selection: tensors of a dense model that are quantized, the linear layers if nil. An anchor has its own.
@@ -30,16 +37,20 @@ public final class Converter {
           hint: "Select tensors when the anchor is made.")
       }
       guard scaleRule == nil || scaleRule == anchor.scaleRule else {
-        throw ConversionError(source.path, "the scales of this anchor follow the rule '\(anchor.scaleRule.name)'",
+        throw ConversionError(source.path, "the scales of this anchor \(anchor.scales)",
           hint: "A rule is chosen when the anchor is made: leave it out.")
       }
       quantized = Set(anchor.quantized.keys)
-      self.scaleRule = anchor.scaleRule
+      self.scaleRule = .floor
+      scales = anchor.scales
     } else {
       quantized = try source.quantizedNames(selection ?? TensorSelection(), layout)
       self.scaleRule = scaleRule ?? .floor
+      scales = .rule(self.scaleRule)
     }
     rows = RowRun(layout)
+    let transforms = source.configuration.transforms
+    rotations = transforms.isEmpty ? nil : try OnlineRotations(source.configuration, in: arena)
   }
 
   /// Bytes of the buffers that tensors pass through: the largest of a few runs of rows, whatever the tensors' sizes.
@@ -55,11 +66,36 @@ public final class Converter {
     to formats: [MXFormat], out: String, as container: ConversionPlan.Container = .anchor, dryRun: Bool = false,
     progress: (ConversionProgress) -> Void = { _ in }
   ) throws -> ConversionPlan {
-    var plan = try plan(to: formats, out: out, as: container)
+    try write(plan(to: formats, out: out, as: container), dryRun: dryRun, progress)
+  }
+
+  /// Writes an anchor as it is, whatever its formats: an anchor is copied and checked, a folder gets its values.
+  ///
+  /// - Throws: as `convert`; also `ConversionError` for a source that holds no codes.
+  @discardableResult
+  public func convertAsStored(
+    out: String, as container: ConversionPlan.Container = .anchor, dryRun: Bool = false,
+    progress: (ConversionProgress) -> Void = { _ in }
+  ) throws -> ConversionPlan {
+    guard let anchor else {
+      throw ConversionError(source.path, "its weights are stored in full precision, not in codes",
+        hint: "Name a format, or for the weights as they are: --to fp32 --as dense.")
+    }
+    let output = try describe(
+      anchor.quantized, named: anchor.format, .stored(anchor.mix), out, container, sidecars(of: container).reduce(0) { $0 + $1.bytes.count })
+    try Self.requireVacant(out)
+    return try write(
+      ConversionPlan(source: source.path, container: container, outputs: [output]), dryRun: dryRun, progress)
+  }
+
+  private func write(
+    _ plan: ConversionPlan, dryRun: Bool, _ progress: (ConversionProgress) -> Void
+  ) throws -> ConversionPlan {
     if dryRun { return plan }
+    var plan = plan
     for index in plan.outputs.indices {
       let output = plan.outputs[index]
-      switch container {
+      switch plan.container {
       case .anchor: try writeAnchor(output, progress)
       case .dense: try writeFolder(output, progress)
       }
@@ -69,6 +105,7 @@ public final class Converter {
   }
 
   /// Writes the weights as they are, in fp32, as an ordinary model folder with hashes: a training checkpoint leaves so.
+  /// Online rotations are folded in.
   ///
   /// - Parameter dryRun: checks what can be checked, and writes nothing.
   /// - Returns: the bytes of all files, 0 of a dry run.
@@ -78,8 +115,8 @@ public final class Converter {
     out: String, dryRun: Bool = false, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> Int {
     if let anchor {
-      throw ConversionError(source.path, "an anchor holds codes of \(anchor.format.name) and no full-precision weights",
-        hint: "For a model folder with their values: --to \(anchor.format.name) --as dense.")
+      throw ConversionError(source.path, "an anchor holds codes of \(anchor.mix) and no full-precision weights",
+        hint: "For a model folder with their values: --to \(anchor.mix.isMixed ? "stored" : anchor.format.name) --as dense.")
     }
     try Self.requireVacant(out)
     if dryRun { return 0 }
@@ -95,23 +132,44 @@ public final class Converter {
     guard Set(formats).count == formats.count else {
       throw ConversionError(out, "a format is named twice: \(formats.map(\.name).joined(separator: ", "))")
     }
-    let sidecarBytes = try source.travellingSidecars().reduce(0) { $0 + $1.bytes.count }
+    let sidecarBytes = try sidecars(of: container).reduce(0) { $0 + $1.bytes.count }
     let outputs = try formats.map { format in
-      try describe(format, formats.count == 1 ? out : out + "/" + format.name, container, sidecarBytes)
+      let formatsOfTensors = Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) })
+      return try describe(
+        formatsOfTensors, named: format, method(of: format), formats.count == 1 ? out : out + "/" + format.name,
+        container, sidecarBytes)
     }
     for output in outputs { try Self.requireVacant(output.directory) }
     return ConversionPlan(source: source.path, container: container, outputs: outputs)
   }
 
-  private func describe(
-    _ format: MXFormat, _ directory: String, _ container: ConversionPlan.Container, _ sidecarBytes: Int
-  ) throws -> ConversionPlan.Output {
-    let method: FormattedWeights.Method
-    if let anchor {
-      method = try anchor.slice(to: format).isIdentity ? .stored(format) : .sliced(from: anchor.format)
-    } else {
-      method = .direct(scaleRule)
+  private func method(of format: MXFormat) throws -> FormattedWeights.Method {
+    guard let anchor else { return .direct(scaleRule) }
+    return try anchor.slice(to: format).isIdentity ? .stored(anchor.mix) : .sliced(from: anchor.mix)
+  }
+
+  /// How the codes of the source become those of an output; nil where there are none yet.
+  func slice(to output: ConversionPlan.Output) throws -> AnchorSlice? {
+    guard let anchor else { return nil }
+    if case .stored = output.method { return anchor.asStored }
+    return try anchor.slice(to: output.format)
+  }
+
+  /// The files beside the weights.
+  func sidecars(of container: ConversionPlan.Container) throws -> [(name: String, bytes: [UInt8])] {
+    let files = try source.travellingSidecars()
+    guard container == .dense, rotations != nil else { return files }
+    return try files.map { file in
+      guard file.name == HuggingFaceFolder.configurationFile else { return file }
+      let name = source.path + "/" + file.name
+      return (file.name, try ConfigurationText.stating(OnlineTransforms(), in: file.bytes, source: name))
     }
+  }
+
+  private func describe(
+    _ formats: [String: MXFormat], named format: MXFormat, _ method: FormattedWeights.Method, _ directory: String,
+    _ container: ConversionPlan.Container, _ sidecarBytes: Int
+  ) throws -> ConversionPlan.Output {
     var codeBytes = 0, scaleBytes = 0, denseBytes = 0
     let tensors = layout.all.map { _, spec in
       let isQuantized = quantized.contains(spec.name)
@@ -122,12 +180,13 @@ public final class Converter {
       scaleBytes += scales
       denseBytes += values
       return ConversionPlan.TensorPlan(
-        name: spec.name, shape: spec.shape, format: isQuantized ? format : nil, bytes: codes + scales + values)
+        name: spec.name, shape: spec.shape, format: formats[spec.name], bytes: codes + scales + values)
     }
-    let formats = Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) })
+    let folds = container == .dense && rotations != nil
+    let label = method.label + (folds ? ", online rotations folded in" : "")
     let bits = FormattedWeights.bits(layout, formats: formats)
     return ConversionPlan.Output(
-      format: format, directory: directory, method: method, label: method.label, tensors: tensors,
+      format: format, mix: FormatMix(formats, layout), directory: directory, method: method, label: label, tensors: tensors,
       codeBytes: codeBytes, scaleBytes: scaleBytes, denseBytes: denseBytes, sidecarBytes: sidecarBytes,
       bitsPerWeight: bits.perWeight, bitsPerParameter: bits.perParameter)
   }

@@ -1,5 +1,6 @@
 import Formats
 import Kernels
+import Quantization
 import Tensors
 import Transformer
 
@@ -64,6 +65,14 @@ final class RowRun {
     unsafe BlockCodec.dequantizeRows(
       rows: rows.count, columns: spec.columns, codes: packed.codes.unsafeAddress(),
       scales: packed.scales.unsafeAddress(), to: values.unsafeMutableAddress(), format: format)
+  }
+
+  /// W R becomes W.
+  func unrotate(
+    _ spec: ParameterSpec, _ rows: Range<Int>, _ rotations: OnlineRotations, layer: Int, site: OnlineTransforms.Site
+  ) {
+    var run = values.region(0, rows: rows.count, columns: spec.columns)
+    rotations.rotateWeight(&run, layer: layer, site: site, inverse: true)
   }
 
   // MARK: Out

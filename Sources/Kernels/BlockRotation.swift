@@ -52,4 +52,20 @@ extension BlockRotation {
       unsafe table.panels.rotate_columns(&raw, rows, columns, x.unsafeMutableAddress(), columns, direction == .inverse)
     }
   }
+  /// Rotates columns `range` of every row of `x` in place: whole blocks, their signs those of the first `range.count`
+  /// positions.
+  public func apply(
+    toColumns range: Range<Int>, of x: inout Tensor, _ direction: Direction = .forward,
+    on table: KernelTable = .current
+  ) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= x.columns, "columns \(range) of \(x.columns)")
+    precondition(range.count % block == 0 && range.count <= signs.count,
+      "rotation of \(range.count) elements by blocks of \(block)")
+    guard x.rows > 0 else { return }
+    var raw = unsafe raw()
+    // Sound: the range lies inside each row, rows are `columns` apart.
+    unsafe table.panels.rotate_rows(
+      &raw, Int64(x.rows), Int64(range.count), x.unsafeMutableAddress() + range.lowerBound, Int64(x.columns),
+      direction == .inverse)
+  }
 }

@@ -16,6 +16,7 @@ package import CKernels
   package var panels: ck_panel_table { unsafe raw.pointee.panels.pointee }
   package var matmul: ck_matmul_table { unsafe raw.pointee.matmul.pointee }
   package var wire: ck_wire_table { unsafe raw.pointee.wire.pointee }
+  package var solver: ck_solver_table { unsafe raw.pointee.solver.pointee }
 
   /// Every table this processor can run, best first; the scalar reference is last.
   public static var available: [KernelTable] {

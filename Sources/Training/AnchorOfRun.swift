@@ -1,4 +1,5 @@
 import Checkpoints
+import Communication
 import Formats
 import Quantization
 import Transformer
@@ -13,7 +14,7 @@ enum AnchorOfRun {
     var export: AnchorExport?
     try communicator.onRoot {
       export = try AnchorExport(
-        directory: path, format: format, scaleRule: trainer.weights.scaleRule,
+        directory: path, format: format, scales: .rule(trainer.weights.scaleRule),
         layout: trainer.weights.parameters.layout,
         sidecars: origin.sidecars, metadata: metadata)
     }

@@ -1,3 +1,4 @@
+import Communication
 
 /// What a rank's peak memory will be, before the first page is touched.
 public struct MemoryForecast: Sendable {
@@ -20,5 +21,12 @@ public struct MemoryForecast: Sendable {
 
   public var lines: [String] {
     parts.map { "\(Figures.bytes($0.bytes))  \($0.purpose)" } + ["\(Figures.bytes(total))  in all, per rank"]
+  }
+}
+
+extension Trainer {
+  /// What the peak will be; known before the first step.
+  public var memoryForecast: MemoryForecast {
+    MemoryForecast(memory, tokenBytes: tokenBytes, ranks: communicator.size)
   }
 }

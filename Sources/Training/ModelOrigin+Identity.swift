@@ -16,21 +16,3 @@ extension ModelOrigin {
     return parts.joined(separator: "; ")
   }
 }
-
-/// XXH3-128 that tells the weights at a path from all others.
-enum WeightIdentity {
-  /// Sizes and headers are those of another model soon enough: a fine-tuned one is as long to the byte. So weight files
-  /// are hashed whole.
-  static func of(_ path: String) throws(CheckpointError) -> ContentHash {
-    let hasWeightFiles = [ModelFolderTensors.singleFile, ModelFolderTensors.indexFile].contains {
-      FileBytes.exists(path + "/" + $0)
-    }
-    guard hasWeightFiles || !TensorContainer.isContainer(path) else {
-      return try ContentHash.ofFile(path + "/" + ContainerManifest.fileName)
-    }
-    var hashes: [ContentHash] = []
-    for file in try ModelFolderTensors(path).files { hashes.append(try ContentHash.ofFile(file.path)) }
-    return hashes.count == 1
-      ? hashes[0] : ContentHash(Array(hashes.map(\.description).joined(separator: "\n").utf8))
-  }
-}

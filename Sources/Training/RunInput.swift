@@ -23,7 +23,7 @@ struct RunInput {
     }
     let tokenizer = try Tokenizer(json: origin.tokenizer.bytes, source: origin.tokenizer.path)
     func read(_ paths: [String]) throws -> TokenStream {
-      let stream = try TokenStream.open(paths, tokenizer: tokenizer, model: origin.configuration)
+      let stream = try TokenStream.open(paths, tokenizer: tokenizer, vocabulary: origin.configuration.vocabularySize)
       _ = try BatchPlan(tokenCount: stream.count, context: context, seed: 0, source: paths.joined(separator: ", "))
       return stream
     }

@@ -8,18 +8,23 @@ public import Formats
 ///       for spec in quantized { try export.addPacked(spec, codes: codes, scales: scales) }
 ///       for spec in others { try export.addDense(spec, values: values) }
 ///     }
+///
+/// Tensors may be in different formats. Such an anchor is named after the format that holds most of its weights
+/// (`FormatMix.dominant`); everything that reads it goes by the format of each tensor.
 public final class AnchorExport {
+  /// What the anchor is named after, and the format of tensors that are added without one.
   public let format: MXFormat
   public let layout: ParameterLayout
   private let writer: ContainerWriter
   private var written: [String: Int] = [:]
 
   /// - Parameters:
-  ///   - format: of every tensor added packed.
+  ///   - format: of every tensor added packed without one of its own.
+  ///   - scales: where the block scales come from; `fitted` as soon as a solver chose those of one tensor.
   ///   - sidecars: files that travel with the weights, `config.json` among them; kept byte for byte, but for the dtype
   ///     that `config.json` states: the values of an anchor are fp32.
   public init(
-    directory: String, format: MXFormat, scaleRule: ScaleRule = .floor, layout: ParameterLayout,
+    directory: String, format: MXFormat, scales: StoredScales = .rule(.floor), layout: ParameterLayout,
     sidecars: [(name: String, bytes: [UInt8])], metadata: JSONObject = JSONObject(),
     options: ContainerOptions = ContainerOptions()
   ) throws {
@@ -27,18 +32,18 @@ public final class AnchorExport {
     self.format = format
     self.layout = layout
     writer = try ContainerWriter(
-      directory: directory, format: format.name, scaleRule: scaleRule.name, metadata: metadata, options: options)
+      directory: directory, format: format.name, scaleRule: scales.name, metadata: metadata, options: options)
     for sidecar in sidecars { try writer.addSidecar(name: sidecar.name, bytes: sidecar.bytes) }
   }
 
   /// Makes an anchor of what `contents` adds, and nothing if it throws.
   public static func write(
-    directory: String, format: MXFormat, scaleRule: ScaleRule = .floor, layout: ParameterLayout,
+    directory: String, format: MXFormat, scales: StoredScales = .rule(.floor), layout: ParameterLayout,
     sidecars: [(name: String, bytes: [UInt8])], metadata: JSONObject = JSONObject(),
     options: ContainerOptions = ContainerOptions(), verifying: Bool = false, contents: (AnchorExport) throws -> Void
   ) throws {
     let export = try AnchorExport(
-      directory: directory, format: format, scaleRule: scaleRule, layout: layout, sidecars: sidecars,
+      directory: directory, format: format, scales: scales, layout: layout, sidecars: sidecars,
       metadata: metadata, options: options)
     do {
       try contents(export)
@@ -49,15 +54,19 @@ public final class AnchorExport {
     try export.commit(verifying: verifying)
   }
 
-  /// Rows of a matrix in the anchor's format, all rows if none are named: `codes` holds rows x columns, `scales` rows x
-  /// blocks. A call that continues where the last one ended extends its piece.
+  /// Rows of a matrix, all rows if none are named: `codes` holds rows x columns, `scales` rows x blocks. A call that
+  /// continues where the last one ended extends its piece.
+  ///
+  /// - Parameter format: the same for all rows of a tensor; the anchor's if nil.
   public func addPacked(
-    _ parameter: ParameterSpec, rows: Range<Int>? = nil, codes: Span<UInt8>, scales: Span<UInt8>
+    _ parameter: ParameterSpec, as format: MXFormat? = nil, rows: Range<Int>? = nil, codes: Span<UInt8>,
+    scales: Span<UInt8>
   ) throws(CheckpointError) {
     precondition(parameter.shape.count == 2, "\(parameter.name) is a vector: only matrices are quantized")
     let rows = rows ?? 0..<parameter.rows
     try writer.addPacked(
-      name: parameter.name, shape: parameter.shape, format: format.name, rows: rows, codes: codes, scales: scales)
+      name: parameter.name, shape: parameter.shape, format: (format ?? self.format).name, rows: rows, codes: codes,
+      scales: scales)
     written[parameter.name, default: 0] += rows.count
   }
 

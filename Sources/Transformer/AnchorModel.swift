@@ -11,11 +11,13 @@ public final class AnchorModel: ModelSource {
   public let path: String
   public let configuration: ModelConfiguration
   public let layout: ParameterLayout
-  /// The format the anchor is named after: that of its quantized tensors, unless it mixes several.
+  /// The format the anchor is named after: that of its quantized tensors, or where it mixes several, of most weights.
   public let format: MXFormat
-  public let scaleRule: ScaleRule
+  public let scales: StoredScales
   /// Format of every quantized tensor.
   public let quantized: [String: MXFormat]
+  /// The same, counted.
+  public let mix: FormatMix
   package let file: TensorContainer
   let rows: CodeRows
   private let invalid: [MXFormat: [Bool]]
@@ -35,12 +37,13 @@ public final class AnchorModel: ModelSource {
       throw ModelError(path, "the container holds a \(file.kind.name), not an anchor")
     }
     format = try Self.format(formatName, of: nil, path)
-    guard let rule = ScaleRule(ruleName) else {
+    guard let scales = StoredScales(ruleName) else {
       throw ModelError(path, "scale rule '\(ruleName)' is unknown",
-        hint: "Known: \(ScaleRule.allCases.map(\.name).joined(separator: ", ")).")
+        hint: "Known: \(StoredScales.names.joined(separator: ", ")).")
     }
-    scaleRule = rule
+    self.scales = scales
     quantized = try Self.match(layout, configuration, file)
+    mix = FormatMix(quantized, layout)
     invalid = Dictionary(
       uniqueKeysWithValues: Set(quantized.values).map { format in
         (format, (UInt8.min...UInt8.max).map { !format.element.isFinite($0) })
@@ -54,6 +57,8 @@ public final class AnchorModel: ModelSource {
   public var sidecarNames: [String] { file.manifest.sidecars.map(\.name) }
   public func sidecar(_ name: String) throws -> [UInt8] { try file.sidecar(name) }
   public func storedFormat(of name: String) -> String? { quantized[name]?.name }
+  /// The rule that all block scales follow; nil where they were fitted.
+  public var scaleRule: ScaleRule? { if case .rule(let rule) = scales { rule } else { nil } }
 
   // MARK: Reading
 

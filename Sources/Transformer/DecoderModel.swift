@@ -10,13 +10,13 @@ public enum DecoderModel {
     _ w: Parameters, _ space: Workspace, visiting visitor: Visitor
   ) throws(Visitor.Failure) {
     let c = w.configuration
+    precondition(space.rotations.transforms == c.transforms, "a workspace for other online rotations than the model's")
     try visitor.willUse(unit: 0, .forward)
     Embedding.forward(&space.residuals[0].x, of: space.ids, table: w.embedding)
     for i in 0..<c.layerCount {
       try visitor.willUse(unit: i + 1, .forward)
       try DecoderLayer.forward(
-        w.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], output: space.residuals[i + 1],
-        c, space, visiting: visitor)
+        LayerStages(w, space, layer: i), input: space.residuals[i], output: space.residuals[i + 1], visiting: visitor)
     }
     try visitor.willUse(unit: c.layerCount + 1, .forward)
     RMSNorm.forward(
@@ -59,12 +59,10 @@ public enum DecoderModel {
       // The last layer's activations are those of the forward pass that has just ended.
       if space.recomputes && i < c.layerCount - 1 {
         try DecoderLayer.forward(
-          w.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], output: nil, c, space,
-          visiting: visitor)
+          LayerStages(w, space, layer: i), input: space.residuals[i], output: nil, visiting: visitor)
       }
       try DecoderLayer.backward(
-        w.layers[i], dw.layers[i], space.linear.layers[i], space.layers[i], input: space.residuals[i], g, c, space,
-        visiting: visitor)
+        LayerStages(w, space, layer: i), dw.layers[i], input: space.residuals[i], g, visiting: visitor)
       try visitor.didComplete(unit: i + 1)
     }
     Embedding.backward(

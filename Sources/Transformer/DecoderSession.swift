@@ -1,5 +1,6 @@
 public import Formats
 import Kernels
+import Quantization
 public import Tensors
 
 extension ModelConfiguration {
@@ -25,6 +26,7 @@ public final class DecoderSession {
 
   private let arena = Arena("decoder")
   private let rotary: RotaryTables
+  private let rotations: OnlineRotations
   private let caches: [LayerCache]
   private var ids: HostBuffer<Int32>  // (pass)
   private let space: PassActivations
@@ -46,6 +48,7 @@ public final class DecoderSession {
     self.activationFormat = activationFormat
     passLength = min(capacity, 512)
     rotary = RotaryTables(c.rotary, positions: capacity, headDimension: c.headDimension, in: arena)
+    rotations = try OnlineRotations(c, in: arena)
     caches = (0..<c.layerCount).map { [arena] _ in LayerCache(capacity, c.keyWidth, in: arena) }
     ids = HostBuffer(count: passLength, in: arena)
     space = PassActivations(c, tokens: passLength, in: arena)
@@ -91,7 +94,7 @@ public final class DecoderSession {
     let c = parameters.configuration
     var x = space.x.rows(0..<n)
     Embedding.forward(&x, of: ids, table: parameters.embedding)
-    for (layer, cache) in zip(parameters.layers, caches) { forward(layer, cache, &x, c) }
+    for layer in 0..<c.layerCount { forward(layer, &x, c) }
     position += n
     guard wantsLogits else { return }
     RMSNorm.forward(
@@ -99,11 +102,11 @@ public final class DecoderSession {
     Linear.forward(&logits, of: last, weight: parameters.head)
   }
 
-  private func forward(_ w: LayerParameters, _ cache: LayerCache, _ x: inout Tensor, _ c: ModelConfiguration) {
-    let n = x.rows
+  private func forward(_ layer: Int, _ x: inout Tensor, _ c: ModelConfiguration) {
+    let n = x.rows, w = parameters.layers[layer], cache = caches[layer]
     var normed = space.normed.rows(0..<n)
     RMSNorm.forward(&normed, rstd: &space.rstd, of: x, gain: w.inputNorm, epsilon: c.normEpsilon)
-    round(&normed)
+    prepare(&normed, layer, .queryKeyValue)
     var queryKeyValue = space.queryKeyValue.rows(0..<n)
     Linear.forward(&queryKeyValue, of: normed, weight: w.queryKeyValue)
     if w.queryKeyValueBias.count > 0 { Linear.addBias(&queryKeyValue, bias: w.queryKeyValueBias) }
@@ -117,33 +120,34 @@ public final class DecoderSession {
       RMSNorm.forwardPerHead(
         &queryKey, toColumn: c.queryWidth, rstd: &space.headRstd, rstdRow: c.queryHeads, of: queryKeyValue,
         fromColumn: c.queryWidth, heads: c.keyHeads, gain: w.keyNorm, epsilon: c.normEpsilon)
-      rotate(&queryKey, c)
+      turn(&queryKey, layer, c)
       cache.store(keys: queryKey, keyColumn: c.queryWidth, values: queryKeyValue, c, at: position)
       attend(&attended, queryKey, cache, c)
     } else {
-      rotate(&queryKeyValue, c)
+      turn(&queryKeyValue, layer, c)
       cache.store(keys: queryKeyValue, keyColumn: c.queryWidth, values: queryKeyValue, c, at: position)
       attend(&attended, queryKeyValue, cache, c)
     }
-    round(&attended)
+    prepare(&attended, layer, .output)
     Linear.forward(&x, of: attended, weight: w.output, output: .accumulate)
     if w.outputBias.count > 0 { Linear.addBias(&x, bias: w.outputBias) }
 
     RMSNorm.forward(&normed, rstd: &space.rstd, of: x, gain: w.postAttentionNorm, epsilon: c.normEpsilon)
-    round(&normed)
+    prepare(&normed, layer, .gateUp)
     var gateUp = space.gateUp.rows(0..<n), gated = space.gated.rows(0..<n)
     Linear.forward(&gateUp, of: normed, weight: w.gateUp)
     if w.gateUpBias.count > 0 { Linear.addBias(&gateUp, bias: w.gateUpBias) }
     SwiGLU.forward(&gated, of: gateUp)
-    round(&gated)
+    prepare(&gated, layer, .down)
     Linear.forward(&x, of: gated, weight: w.down, output: .accumulate)
     if w.downBias.count > 0 { Linear.addBias(&x, bias: w.downBias) }
   }
 
-  private func rotate(_ x: inout Tensor, _ c: ModelConfiguration) {
+  private func turn(_ x: inout Tensor, _ layer: Int, _ c: ModelConfiguration) {
     RotaryEmbedding.apply(
       &x, column: 0, heads: c.queryHeads + c.keyHeads, cosines: rotary.cosines, sines: rotary.sines, first: position,
       period: capacity, direction: .forward)
+    rotations.apply(to: &x, layer: layer, site: .queryKey)
   }
 
   private func attend(_ y: inout Tensor, _ queries: borrowing Tensor, _ cache: LayerCache, _ c: ModelConfiguration) {
@@ -152,7 +156,9 @@ public final class DecoderSession {
       queryHeads: c.queryHeads, keyHeads: c.keyHeads, headDimension: c.headDimension, scratch: &scores)
   }
 
-  private func round(_ x: inout Tensor) {
+  /// The input of a linear layer: rotated where the model is, then rounded.
+  private func prepare(_ x: inout Tensor, _ layer: Int, _ site: OnlineTransforms.Site) {
+    rotations.apply(to: &x, layer: layer, site: site)
     if let activationFormat { BlockCodec.roundTrip(inPlace: &x, format: activationFormat) }
   }
 }

@@ -9,17 +9,17 @@ public struct FormattedWeights: Sendable, Hashable {
     /// fp32, or a narrower float that fp32 holds exactly.
     case fullPrecision
     /// Codes of an anchor, dequantized.
-    case stored(MXFormat)
+    case stored(FormatMix)
     /// Cut out of an anchor: rounded twice, once by training to the anchor and once by the slice.
-    case sliced(from: MXFormat)
+    case sliced(from: FormatMix)
     /// Rounded once from full precision.
     case direct(ScaleRule)
 
-    /// "sliced from mxint8", "rounded directly", "as stored".
+    /// "sliced from mxint8", "rounded directly", "as stored", "as stored in mixed mxint2-mxint8".
     public var label: String {
       switch self {
       case .fullPrecision: "as stored"
-      case .stored(let format): "as stored in \(format)"
+      case .stored(let mix): "as stored in \(mix)"
       case .sliced(let anchor): "sliced from \(anchor)"
       case .direct(.floor): "rounded directly"
       case .direct(let rule): "rounded directly, scales by \(rule.name)"
@@ -28,7 +28,7 @@ public struct FormattedWeights: Sendable, Hashable {
   }
 
   public let method: Method
-  /// The format of the quantized tensors; nil for full precision.
+  /// The format of all quantized tensors; nil for full precision and for a mix.
   public let format: MXFormat?
   public let quantizedTensors: Int
   /// Mean over the quantized tensors, scales and row tails included; 32 where nothing is quantized.
@@ -37,6 +37,12 @@ public struct FormattedWeights: Sendable, Hashable {
   public let bitsPerParameter: Double
 
   public var label: String { method.label }
+
+  /// "mxint4", "fp32", "mixed mxint2-mxint8".
+  public var name: String {
+    if case .stored(let mix) = method { return mix.description }
+    return format?.name ?? "fp32"
+  }
 
   /// - Parameter formats: format of every quantized tensor.
   init(_ method: Method, _ format: MXFormat?, _ layout: ParameterLayout, formats: [String: MXFormat]) {
@@ -114,10 +120,10 @@ extension AnchorModel {
       try read(spec, rows: 0..<spec.rows, slice: slice, into: &values)
     } then: { _, _ in }
     guard let slice, !slice.isIdentity else {
-      return FormattedWeights(.stored(self.format), self.format, layout, formats: quantized)
+      return FormattedWeights(.stored(mix), mix.isMixed ? nil : mix.dominant, layout, formats: quantized)
     }
     return FormattedWeights(
-      .sliced(from: self.format), slice.target, layout, formats: quantized.mapValues { _ in slice.target })
+      .sliced(from: mix), slice.target, layout, formats: quantized.mapValues { _ in slice.target })
   }
 }
 

@@ -1,3 +1,4 @@
+import Checkpoints
 public import Quantization
 
 #if canImport(FoundationEssentials)
@@ -63,6 +64,15 @@ public struct ModelConfiguration: Sendable, Hashable {
       throw ModelError(source, "not a model configuration: \(error)")
     }
     try self.init(file, source: source)
+    guard file.mfqat_online_rotations != nil else { return }
+    let document: JSONValue
+    do {
+      document = try JSONScanner.parse(json, path: source)
+    } catch {
+      throw ModelError(source, "not a model configuration: \(error)")
+    }
+    transforms = try OnlineTransforms(
+      document[OnlineTransforms.configurationKey] ?? [], for: self, source: source)
   }
 
   init(_ file: ConfigurationFile, source: String) throws(ModelError) {
@@ -151,6 +161,14 @@ struct ConfigurationFile: Codable {
   var rope_scaling: RopeParameters?
   // transformers 5
   var rope_parameters: RopeParameters?
+  /// Read by `OnlineTransforms`.
+  var mfqat_online_rotations: Present?
+
+  /// A key that is there and not null, whatever it holds.
+  struct Present: Codable {
+    init(from decoder: any Decoder) throws {}
+    func encode(to encoder: any Encoder) throws {}
+  }
 
   struct RopeParameters: Codable {
     var rope_type: String?

@@ -1,5 +1,6 @@
 public import Formats
 public import Kernels
+import Quantization
 public import Tensors
 
 /// Memory for one forward (and backward) pass of a fixed shape, laid out once.
@@ -28,6 +29,8 @@ public final class Workspace {
   public let linear: LinearOperators
   let attention: Attention
   let rotary: RotaryTables
+  /// Applied to what flows through the sites of a reparameterised model.
+  public let rotations: OnlineRotations
   public let head: LanguageHead
 
   public var ids: HostBuffer<Int32>  // (T)
@@ -67,23 +70,27 @@ public final class Workspace {
       sequences: sequences, length: length, queryHeads: c.queryHeads, keyHeads: c.keyHeads,
       headDimension: c.headDimension)
     rotary = RotaryTables(c.rotary, positions: length, headDimension: c.headDimension, in: arena)
+    rotations = try OnlineRotations(c, in: arena)
     head = LanguageHead(tokens: T, vocabulary: c.vocabularySize)
     ids = HostBuffer(count: T, in: arena)
     targets = HostBuffer(count: T, in: arena)
     loss = HostBuffer(count: T, in: arena)
-    let quantizes = activationFormat != nil
+    // One object may serve layers with a rotation and layers without.
+    let rotatesOutput = !c.transforms.layers(with: .output).isEmpty
+    func activations() -> LayerActivations {
+      LayerActivations(c, tokens: T, keepsOutputInput: activationFormat != nil || rotatesOutput, in: arena)
+    }
     switch purpose {
     case .training:
       residuals = (0...c.layerCount).map { _ in Residual(T, c.hiddenSize, in: arena) }
       layers =
         recompute
-        ? Array(
-          repeating: LayerActivations(c, tokens: T, quantizes: quantizes, in: arena), count: c.layerCount)
-        : (0..<c.layerCount).map { _ in LayerActivations(c, tokens: T, quantizes: quantizes, in: arena) }
+        ? Array(repeating: activations(), count: c.layerCount)
+        : (0..<c.layerCount).map { _ in activations() }
       gradients = GradientScratch(c, tokens: T, in: arena)
     case .inference:
       let residual = Residual(T, c.hiddenSize, in: arena)
-      let layer = LayerActivations(c, tokens: T, quantizes: quantizes, in: arena)
+      let layer = activations()
       residuals = Array(repeating: residual, count: c.layerCount + 1)
       layers = Array(repeating: layer, count: c.layerCount)
       gradients = nil
@@ -108,28 +115,30 @@ extension Workspace {
 }
 
 /// The residual stream between two layers, (T, D).
-final class Residual {
-  var x: Tensor
+package final class Residual {
+  package var x: Tensor
   init(_ T: Int, _ D: Int, in arena: Arena) { x = Tensor(rows: T, columns: D, in: arena) }
 }
 
-/// What one layer's backward needs of its forward.
-final class LayerActivations {
-  var normed: Tensor  // (T, D)  input of q, k, v
+/// What one layer's backward needs of its forward. Inputs of linear layers are rotated where their site is, and rounded.
+package final class LayerActivations {
+  package var normed: Tensor  // (T, D)  input of q, k, v
   var rstd: Tensor  // (T)
-  var queryKeyValue: Tensor  // (T, W); rotated in place unless queries and keys are normed
-  var queryKey: Tensor  // (T, H·d + G·d)  normed and rotated; empty without query-key norm
+  package var queryKeyValue: Tensor  // (T, W); rotated in place unless queries and keys are normed
+  package var queryKey: Tensor  // (T, H·d + G·d)  normed and rotated; empty without query-key norm
   var headRstd: Tensor  // (H + G, T)
-  var attended: Tensor  // (T, H·d)
-  var attendedRounded: Tensor  // the same in the activation format; empty without one
+  package var attended: Tensor  // (T, H·d)  of attention, neither rotated nor rounded
+  /// (T, H·d)  input of o where that differs from `attended`, which attention's backward needs; else the same memory.
+  package var outputInput: Tensor
+  let hasOutputInput: Bool
   var lse: Tensor  // (B·S·H)
-  var middle: Tensor  // (T, D)  residual after attention
-  var middleNormed: Tensor  // (T, D)  input of gate and up
+  package var middle: Tensor  // (T, D)  residual after attention
+  package var middleNormed: Tensor  // (T, D)  input of gate and up
   var middleRstd: Tensor  // (T)
-  var gateUp: Tensor  // (T, 2F)
-  var gated: Tensor  // (T, F)  input of down
+  package var gateUp: Tensor  // (T, 2F)
+  package var gated: Tensor  // (T, F)  input of down
 
-  init(_ c: ModelConfiguration, tokens T: Int, quantizes: Bool, in arena: Arena) {
+  init(_ c: ModelConfiguration, tokens T: Int, keepsOutputInput: Bool, in arena: Arena) {
     func tensor(_ columns: Int, if present: Bool = true) -> Tensor {
       Tensor(rows: present ? T : 0, columns: columns, in: arena)
     }
@@ -139,7 +148,8 @@ final class LayerActivations {
     queryKey = tensor(c.queryWidth + c.keyWidth, if: c.queryKeyNorm)
     headRstd = Tensor(rows: c.queryKeyNorm ? c.queryHeads + c.keyHeads : 0, columns: T, in: arena)
     attended = tensor(c.queryWidth)
-    attendedRounded = tensor(c.queryWidth, if: quantizes)
+    hasOutputInput = keepsOutputInput
+    outputInput = keepsOutputInput ? tensor(c.queryWidth) : attended.rows(0..<T)
     lse = tensor(c.queryHeads)
     middle = tensor(c.hiddenSize)
     middleNormed = tensor(c.hiddenSize)

@@ -66,8 +66,9 @@ final class FormatSweep {
     return (
       weights.label,
       EvaluationRecord.Result(
-        format: choice.description, nll: score?.nll ?? .nan, bitsPerWeight: weights.bitsPerWeight, kl: score?.kl,
-        sameTop: score?.sameTop, kl99: score?.kl99, klMaximum: score?.klMaximum, choices: answers())
+        format: choice == .stored ? weights.name : choice.description, nll: score?.nll ?? .nan,
+        bitsPerWeight: weights.bitsPerWeight, kl: score?.kl, sameTop: score?.sameTop, kl99: score?.kl99,
+        klMaximum: score?.klMaximum, choices: answers())
     )
   }
 

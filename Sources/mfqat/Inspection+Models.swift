@@ -45,17 +45,25 @@ extension Inspection {
         name: spec.name, shape: spec.shape, stored: model.quantized[spec.name]?.name ?? StoredTensor.dense,
         quantized: quantized.contains(spec.name))
     }
-    let sizes = model.formatsThatCanBeCut.map { FormatSize($0, layout, quantized: quantized) }
+    let cuts = model.formatsThatCanBeCut
+    let sizes = cuts.map { FormatSize($0, layout, quantized: quantized) }
+      + (model.mix.isMixed ? [FormatSize(model.mix.description, layout, formats: model.quantized)] : [])
     let planes = PlaneSize.all(of: file)
     let stored = file.manifest.files.reduce(0) { $0 + $1.size }
     var head = description(of: model.configuration, path, title: "anchor")
-    head.add(["format", "\(model.format), scales by the rule \(model.scaleRule.name)"])
+    let scales = model.scaleRule.map { "scales by the rule \($0.name)" } ?? "scales fitted by a solver"
+    head.add(["format", "\(model.mix), \(scales)"])
+    if model.mix.isMixed {
+      for share in model.mix.shares {
+        head.add(["", "\(share.format): \(share.tensors) tensors, \(Figures.grouped(share.weights)) weights"])
+      }
+    }
     head.add(["quantized", "\(quantized.count) tensors, \(Figures.grouped(rows.quantizedCount)) weights"])
     let files = file.manifest.files.count
     head.add([
       "stored", "\(files) data file\(files == 1 ? "" : "s"), \(Figures.bytes(stored)), \(file.tensors.count) tensors",
     ])
-    head.add(["can be cut", model.formatsThatCanBeCut.map(\.name).joined(separator: ", ")])
+    head.add(["can be cut", cuts.isEmpty ? "nothing: use it as stored" : cuts.map(\.name).joined(separator: ", ")])
     for (index, member) in file.metadata.members.enumerated() {
       let value = member.1.string ?? String(decoding: member.1.serialized(), as: UTF8.self)
       head.add([index == 0 ? "made" : "", "\(member.0): \(value)"])
@@ -63,7 +71,13 @@ extension Inspection {
     return Inspection(
       json: [
         "kind": "anchor", "path": .string(path), "model": description(of: model.configuration),
-        "format": .string(model.format.name), "scale_rule": .string(model.scaleRule.name),
+        "format": .string(model.mix.description), "scale_rule": .string(model.scales.name),
+        "stored_formats": .array(
+          model.mix.shares.map { share in
+            [
+              "format": .string(share.format.name), "tensors": .integer(share.tensors), "weights": .integer(share.weights),
+            ]
+          }),
         "stored_bytes": .integer(stored), "metadata": .object(file.metadata),
         "sidecars": .array(model.sidecarNames.map { .string($0) }), "planes": .array(planes.map(\.json)),
         "tensors": .array(rows.map(\.json)), "formats": .array(sizes.map(\.json)),
@@ -152,21 +166,24 @@ extension [TensorRow] {
 
 /// Size of a model whose quantized tensors are in a format, densely packed, the others in fp32.
 private struct FormatSize {
-  let format: MXFormat
+  let name: String
   let bitsPerWeight: Double
   let bitsPerParameter: Double
   let bytes: Int
 
   init(_ format: MXFormat, _ layout: ParameterLayout, quantized: Set<String>) {
-    self.format = format
-    (bitsPerWeight, bitsPerParameter) = FormattedWeights.bits(
-      layout, formats: Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) }))
+    self.init(format.name, layout, formats: Dictionary(uniqueKeysWithValues: quantized.map { ($0, format) }))
+  }
+
+  init(_ name: String, _ layout: ParameterLayout, formats: [String: MXFormat]) {
+    self.name = name
+    (bitsPerWeight, bitsPerParameter) = FormattedWeights.bits(layout, formats: formats)
     bytes = Int((bitsPerParameter * Double(layout.elementCount) / 8).rounded())
   }
 
   var json: JSONValue {
     [
-      "format": .string(format.name), "bits_per_weight": .number(bitsPerWeight),
+      "format": .string(name), "bits_per_weight": .number(bitsPerWeight),
       "bits_per_parameter": .number(bitsPerParameter), "bytes": .integer(bytes),
     ]
   }
@@ -178,7 +195,7 @@ private struct FormatSize {
     table.add(["fp32", "32.00", "32.00", Figures.bytes(4 * layout.elementCount)])
     for size in sizes {
       table.add([
-        size.format.name, Figures.fixed(size.bitsPerWeight, 2), Figures.fixed(size.bitsPerParameter, 2),
+        size.name, Figures.fixed(size.bitsPerWeight, 2), Figures.fixed(size.bitsPerParameter, 2),
         Figures.bytes(size.bytes),
       ])
     }

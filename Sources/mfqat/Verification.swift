@@ -55,7 +55,7 @@ struct Verification {
     result.attempt { result in
       let model = try AnchorModel(path)
       let bytes = try TensorContainer(path).manifest.files.reduce(0) { $0 + $1.size }
-      result.summary = "anchor in \(model.format), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): "
+      result.summary = "anchor in \(model.mix), \(model.layout.all.count) tensors, \(Figures.bytes(bytes)): "
         + "every checksum holds"
     }
     return result

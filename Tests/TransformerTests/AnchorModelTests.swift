@@ -126,7 +126,7 @@ import Transformer
     let model = try AnchorModel(scratch("mixed"))
     #expect(model.formatsThatCanBeCut == [.mxint4])
     let weights = try model.load(into: Parameters(model.configuration, in: Arena("test")), as: .mxint4)
-    #expect(weights.label == "sliced from mxint8" && weights.quantizedTensors == 14)
+    #expect(weights.label == "sliced from mixed mxint4-mxint8" && weights.quantizedTensors == 14)
     anchorRefusal("mxint4 can only be used as it is") {
       try model.load(into: Parameters(model.configuration, in: Arena("test")), as: .mxint2)
     }

@@ -11,6 +11,7 @@
 #include "ck_matmul.h"
 #include "ck_operations.h"
 #include "ck_panels.h"
+#include "ck_solver.h"
 #include "ck_table.h"
 #include "ck_team.h"
 #include "ck_wire.h"

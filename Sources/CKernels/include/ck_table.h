@@ -7,11 +7,13 @@
 #include "ck_matmul.h"
 #include "ck_operations.h"
 #include "ck_panels.h"
+#include "ck_solver.h"
 #include "ck_wire.h"
 
 // One instruction set's kernels. `codec` moves numbers between fp32 and block formats (bit-exact in every table);
 // `operations` is the arithmetic of the model (each entry states its contract in ck_operations.h); `panels` rotates,
-// quantizes and packs the operands of the low-precision products of `matmul`; `wire` codes what travels between ranks.
+// quantizes and packs the operands of the low-precision products of `matmul`; `wire` codes what travels between ranks;
+// `solver` rounds weights with error feedback.
 typedef struct ck_table {
   const char *name;  // "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16" (which has VNNI too)
   const ck_codec_table *codec;
@@ -19,6 +21,7 @@ typedef struct ck_table {
   const ck_panel_table *panels;
   const ck_matmul_table *matmul;
   const ck_wire_table *wire;
+  const ck_solver_table *solver;
 } ck_table;
 
 // The tables this processor can run, best first; the scalar reference is always last.

@@ -21,7 +21,8 @@ struct ConvertCommand: ParsableCommand {
       From an anchor every lower format of its family can be cut, without data and without training; a dense model is \
       rounded directly. One format is written into DIR itself, several into DIR/FORMAT. --as dense writes an ordinary \
       Hugging Face folder with the same values in fp32, and --to fp32 --as dense one with the weights of a training \
-      checkpoint as they are. Nothing is overwritten.
+      checkpoint as they are. --to stored copies an anchor, or with --as dense its values, whatever formats it mixes. \
+      Nothing is overwritten.
       """)
 
   @OptionGroup var source: SourceOptions
@@ -44,6 +45,9 @@ struct ConvertCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    guard !choices.contains(.stored) || choices.count == 1 else {
+      throw ValidationError("stored is written alone. Convert to the others after it.")
+    }
     guard choices.contains(.fullPrecision) else { return }
     guard choices.count == 1 else { throw ValidationError("fp32 is written alone. Convert to the others after it.") }
     guard container == .dense else { throw ValidationError("fp32 is written as a model folder. Add --as dense.") }
@@ -51,14 +55,18 @@ struct ConvertCommand: ParsableCommand {
 
   func run() throws {
     try SingleProcess.require("convert")
-    if formats.isEmpty { return try exportFullPrecision() }
+    if choices == [.fullPrecision] { return try exportFullPrecision() }
     let converter = try Converter(source.open(output))
     let meter = output.meter("convert", unit: "weights")
-    let total = formats.count
-    let plan = try converter.convert(to: formats, out: out, as: container.container, dryRun: dryRun) { progress in
+    let total = choices.count
+    let report = { (progress: ConversionProgress) in
       let index = formats.firstIndex(of: progress.format) ?? 0
       meter.update(index * progress.total + progress.done, of: total * progress.total)
     }
+    let plan =
+      choices == [.stored]
+      ? try converter.convertAsStored(out: out, as: container.container, dryRun: dryRun, progress: report)
+      : try converter.convert(to: formats, out: out, as: container.container, dryRun: dryRun, progress: report)
     meter.finish()
     try output.print(json(plan), text(plan))
   }
@@ -86,7 +94,7 @@ struct ConvertCommand: ParsableCommand {
     ])
     for output in plan.outputs {
       table.add([
-        output.format.name, output.label, "\(output.quantizedTensors) of \(output.tensors.count)",
+        output.mix.description, output.label, "\(output.quantizedTensors) of \(output.tensors.count)",
         Figures.fixed(output.bitsPerWeight, 2), Figures.fixed(output.bitsPerParameter, 2),
         Figures.bytes(output.totalBytes), output.writtenBytes.map(Figures.bytes) ?? "-", output.directory,
       ])
@@ -99,7 +107,7 @@ struct ConvertCommand: ParsableCommand {
       "source": .string(plan.source), "as": .string(plan.container.rawValue), "dry_run": .bool(dryRun),
       "outputs": .array(plan.outputs.map { output in
         [
-          "format": .string(output.format.name), "directory": .string(output.directory),
+          "format": .string(output.mix.description), "directory": .string(output.directory),
           "method": .string(output.label),
           "quantized_tensors": .integer(output.quantizedTensors), "tensors": .integer(output.tensors.count),
           "bits_per_weight": .number(output.bitsPerWeight), "bits_per_parameter": .number(output.bitsPerParameter),

@@ -178,17 +178,21 @@ enum EvaluationFormats {
   /// What was asked for, `fp32` first; checked before the first is measured.
   static func resolve(_ asked: [FormatChoice]?, for model: any ModelSource) throws -> [FormatChoice] {
     guard let anchor = model as? AnchorModel else {
-      let choices = asked ?? [.fullPrecision]
+      let choices = (asked ?? [.fullPrecision]).map { $0 == .stored ? .fullPrecision : $0 }
       return choices.filter { $0 == .fullPrecision } + choices.filter { $0 != .fullPrecision }
     }
-    let choices = asked ?? [.block(anchor.format)]
+    let own = anchor.mix.isMixed ? FormatChoice.stored : .block(anchor.mix.dominant ?? anchor.format)
+    let choices = (asked ?? [own]).map { $0 == .stored ? own : $0 }
     for choice in choices {
-      guard let format = choice.block else {
+      switch choice {
+      case .stored: break
+      case .block(let format): _ = try anchor.slice(to: format)
+      case .fullPrecision:
+        let possible = anchor.formatsThatCanBeCut.map(\.name).joined(separator: ", ")
         throw Refusal(
-          "\(anchor.path): an anchor has no fp32 weights, its own format is \(anchor.format). Leave --format out for "
-            + "that, or name some of \(anchor.formatsThatCanBeCut.map(\.name).joined(separator: ", ")).")
+          "\(anchor.path): an anchor has no fp32 weights, its own format is \(anchor.mix). Leave --format out for that"
+            + (possible.isEmpty ? "." : ", or name some of \(possible)."))
       }
-      _ = try anchor.slice(to: format)
     }
     return choices
   }

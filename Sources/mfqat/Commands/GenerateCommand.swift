@@ -92,7 +92,7 @@ struct GenerateCommand: ParsableCommand {
     guard output.json else { return }
     var object = JSONObject()
     object["source"] = .string(source.path)
-    object["format"] = .string(choice.description)
+    object["format"] = .string(choice == .stored ? weights.name : choice.description)
     object["method"] = .string(weights.label)
     object["activations"] = activations.map { .string($0.name) }
     object["prompt"] = .string(prompt)

@@ -1,20 +1,28 @@
 import ArgumentParser
 import Formats
 
-/// A format on the command line: the weights as they are, or a block format.
+/// A format on the command line: full precision, whatever the source is stored in, or a block format.
 enum FormatChoice: Hashable, CustomStringConvertible {
   case fullPrecision
+  /// Of an anchor its own formats, which may be several; of everything else full precision.
+  case stored
   case block(MXFormat)
 
   static let fullPrecisionName = "fp32"
+  static let storedName = "stored"
 
   init(_ name: String) throws(UnknownFormat) {
-    self = name.lowercased() == Self.fullPrecisionName ? .fullPrecision : .block(try MXFormat(named: name))
+    switch name.lowercased() {
+    case Self.fullPrecisionName: self = .fullPrecision
+    case Self.storedName: self = .stored
+    default: self = .block(try MXFormat(named: name))
+    }
   }
 
   var description: String {
     switch self {
     case .fullPrecision: Self.fullPrecisionName
+    case .stored: Self.storedName
     case .block(let format): format.name
     }
   }

@@ -1,5 +1,3 @@
-import Communication
-
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -21,12 +19,5 @@ public enum ProcessMemory {
     let lines = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n")
     let peak = lines.first { $0.hasPrefix("VmHWM:") }
     return (peak?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
-  }
-}
-
-extension Trainer {
-  /// What the peak will be; known before the first step.
-  public var memoryForecast: MemoryForecast {
-    MemoryForecast(memory, tokenBytes: tokenBytes, ranks: communicator.size)
   }
 }

@@ -1,5 +1,3 @@
-public import Communication
-
 /// A failure that every rank knows of and throws at the same place; one of them speaks.
 public struct CollectiveFailure: Error, CustomStringConvertible {
   /// The reason; on the ranks where nothing failed, the first failed rank's in words.
@@ -7,12 +5,19 @@ public struct CollectiveFailure: Error, CustomStringConvertible {
   /// True on one rank: its message is the job's.
   public let speaks: Bool
 
+  public init(underlying: any Error, speaks: Bool) {
+    self.underlying = underlying
+    self.speaks = speaks
+  }
+
   public var description: String { "\(underlying)" }
 }
 
 /// Another rank could not go on.
-struct PeerFailure: Error, CustomStringConvertible {
-  let description: String
+public struct PeerFailure: Error, CustomStringConvertible {
+  public let description: String
+
+  public init(description: String) { self.description = description }
 }
 
 /// Ranks do not see the same thing.
@@ -43,7 +48,7 @@ extension Communicator {
   }
 
   /// What the root's `work` returns, on every rank: for whatever ranks could see differently, like a folder's contents.
-  func fromRoot(_ work: () throws -> String) throws -> String {
+  public func fromRoot(_ work: () throws -> String) throws -> String {
     let text = try onEveryRank { isRoot ? try work() : "" }
     return String(decoding: try broadcast(Array(text.utf8)), as: UTF8.self)
   }
@@ -53,7 +58,7 @@ extension Communicator {
   /// - Parameters:
   ///   - what: the thing compared, with its article.
   ///   - difference: says in words how one rank's text differs from rank 0's.
-  func requireSame(
+  public func requireSame(
     _ text: String, what: String, hint: String, difference: (_ found: String, _ root: String) -> String
   ) throws {
     do {
@@ -71,7 +76,7 @@ extension Communicator {
   }
 
   /// The same for short texts, which are shown.
-  func requireSame(_ text: String, what: String, hint: String) throws {
+  public func requireSame(_ text: String, what: String, hint: String) throws {
     try requireSame(text, what: what, hint: hint) { "\($0) instead of \($1)" }
   }
 }

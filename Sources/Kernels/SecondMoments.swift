@@ -1,0 +1,107 @@
+import COpenBLAS
+public import Tensors
+
+/// xᵀx of the input of a linear layer, and its sum over sequences in integers.
+///
+/// Shapes: x (T, K); moments (K, K), of which only the tiles on and above the diagonal are computed and read.
+///
+/// A sum of integers does not depend on the order of its summands, so a sum over any number of ranks has the bits of one:
+/// element (i, j) of a sequence is rounded to a multiple of 2^(eᵢ + eⱼ), with exponents that all ranks share.
+public enum SecondMoments {
+  /// Rows and columns of a tile.
+  public static let tile = 128
+
+  /// moments = xᵀx, fp32.
+  public static func product(_ moments: inout Tensor, of x: borrowing Tensor) {
+    let K = x.columns, T = x.rows
+    precondition(moments.rows == K && moments.columns == K, "moments \(moments.rows) x \(moments.columns) of \(K) columns")
+    BLAS.singleThreaded
+    let tiles = (K + tile - 1) / tile
+    let x = unsafe x.unsafeAddress(), out = unsafe moments.unsafeMutableAddress()
+    // Sound: tile row i covers rows i · tile ..< end of `out`, from the diagonal to the right edge.
+    ThreadTeam.shared.parallel(tiles) { i, _ in
+      let first = i * tile, rows = min(tile, K - first)
+      unsafe cblas_sgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, blasint(rows), blasint(K - first), blasint(T), 1, x + first, blasint(K),
+        x + first, blasint(K), 0, out + first * K + first, blasint(K))
+    }
+  }
+
+  /// Bits that an element of one sequence may have; the sum over sequences has the rest of an Int64.
+  public static let elementBits = 50
+
+  /// sums[i, j] += round(moments[i, j] · 2^-(exponents[i] + exponents[j])) for j >= i.
+  ///
+  /// - Returns: false, with sums that are of no use, where a rounded element has more than ``elementBits`` bits, or a
+  ///   channel without an exponent is not 0.
+  /// - Parameter scales: 2^-exponents[i]; 0 for a channel that was 0 where the exponents were taken.
+  public static func accumulate(
+    _ sums: inout HostBuffer<Int64>, moments: borrowing Tensor, scales: borrowing HostBuffer<Double>
+  ) -> Bool {
+    let K = moments.columns
+    precondition(sums.count == K * K && scales.count == K, "sums of \(sums.count), scales of \(scales.count), \(K) columns")
+    let sums = unsafe sums.unsafeMutableAddress(), moments = unsafe moments.unsafeAddress()
+    let scales = unsafe scales.unsafeAddress()
+    // 1.5 · 2^52 added to a double below 2^51 leaves its nearest integer in the low bits.
+    let magic = 0x1.8p52, magicBits = Int64(bitPattern: magic.bitPattern), limit = Double(1 << elementBits)
+    var isGood = [Bool](repeating: true, count: K)
+    unsafe isGood.withUnsafeMutableBufferPointer { good in
+      let good = unsafe good.baseAddress!
+      ThreadTeam.shared.parallel(K, by: 32) { rows in
+        for i in rows {
+          let row = unsafe moments + i * K, sum = unsafe sums + i * K, own = unsafe scales[i]
+          var largest = 0.0
+          for j in i..<K {
+            let value = unsafe Double(row[j]) * (own * scales[j])
+            largest = max(largest, value.magnitude)
+            unsafe sum[j] &+= Int64(bitPattern: (value + magic).bitPattern) &- magicBits
+          }
+          // NaN escapes `max` but not the diagonal. A channel without an exponent must be 0.
+          unsafe good[i] = largest < limit && row[i].isFinite && (own > 0 || row[i] == 0)
+        }
+      }
+    }
+    return isGood.allSatisfy { $0 }
+  }
+
+  /// values[i, j] = values[j, i] = sums[i, j] · 2^(exponents[i] + exponents[j])
+  public static func values(
+    _ values: inout HostBuffer<Double>, from sums: borrowing HostBuffer<Int64>, scales: borrowing HostBuffer<Double>
+  ) {
+    let K = scales.count
+    precondition(sums.count == K * K && values.count == K * K, "moments of \(sums.count) sums, \(K) columns")
+    let sums = unsafe sums.unsafeAddress(), values = unsafe values.unsafeMutableAddress()
+    let scales = unsafe scales.unsafeAddress()
+    for i in 0..<K {
+      for j in i..<K {
+        let scale = unsafe scales[i] * scales[j]
+        let value = unsafe scale > 0 ? Double(sums[i * K + j]) / scale : 0
+        unsafe values[i * K + j] = value
+        unsafe values[j * K + i] = value
+      }
+    }
+  }
+
+  /// sums[offset + j] = Σ |x[t, j]| and largest[offset + j] = max |x[t, j]| over the rows in order.
+  public static func magnitudes(
+    of x: borrowing Tensor, sums: inout HostBuffer<Double>, largest: inout HostBuffer<Double>, at offset: Int
+  ) {
+    let K = x.columns, T = x.rows
+    precondition(
+      offset >= 0 && offset + K <= sums.count && offset + K <= largest.count,
+      "magnitudes of \(K) columns at \(offset) of \(sums.count) and \(largest.count)")
+    let x = unsafe x.unsafeAddress()
+    let sums = unsafe sums.unsafeMutableAddress() + offset, largest = unsafe largest.unsafeMutableAddress() + offset
+    ThreadTeam.shared.parallel(K, by: 256) { columns in
+      for j in columns { unsafe (sums[j], largest[j]) = (0, 0) }
+      for t in 0..<T {
+        let row = unsafe x + t * K
+        for j in columns {
+          let magnitude = unsafe Double(row[j].magnitude)
+          unsafe sums[j] += magnitude
+          unsafe largest[j] = magnitude > largest[j] ? magnitude : largest[j]
+        }
+      }
+    }
+  }
+}
