@@ -48,6 +48,23 @@ extension Communicator {
       counts: byteCounts.unsafeAddress())
   }
 
+  /// The same where every rank's elements lie in their place of `all` already.
+  public func allGather<Element>(
+    inPlace all: inout HostBuffer<Element>, counts: borrowing HostBuffer<Int64>, as kind: Traffic = .control
+  ) throws(CommunicationError) {
+    let total = scale(counts, by: Int64(MemoryLayout<Element>.stride), into: &byteCounts)
+    precondition(total == all.count, "all-gather of \(total) elements in \(all.count)")
+    unsafe try allGather(kind, own: nil, into: all.unsafeMutableAddress(), counts: byteCounts.unsafeAddress())
+  }
+
+  public func allGather(
+    inPlace all: inout Tensor, counts: borrowing HostBuffer<Int64>, as kind: Traffic = .weights
+  ) throws(CommunicationError) {
+    let total = scale(counts, by: Int64(MemoryLayout<Float>.stride), into: &byteCounts)
+    precondition(total == all.count, "all-gather of \(total) elements in \(all.count)")
+    unsafe try allGather(kind, own: nil, into: all.unsafeMutableAddress(), counts: byteCounts.unsafeAddress())
+  }
+
   /// Element counts to byte counts; returns the sum of the former.
   private func scale(
     _ counts: borrowing HostBuffer<Int64>, by stride: Int64, into bytes: inout HostBuffer<Int64>

@@ -19,6 +19,15 @@ public enum Figures {
     value < 100 ? fixed(value, 3) : value < 10_000 ? fixed(value, 1) : value < 1e15 ? fixed(value, 0) : "\(value)"
   }
 
+  /// Three significant digits for errors, which span decades: 1.25e-3.
+  public static func scientific(_ value: Double) -> String {
+    guard value.isFinite, value != 0 else { return value == 0 ? "0" : fixed(value, 0) }
+    var mantissa = value.magnitude, exponent = 0
+    while mantissa >= 9.995 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+    while mantissa < 0.9995 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
+    return (value < 0 ? "-" : "") + fixed(mantissa, 2) + "e\(exponent)"
+  }
+
   /// 1234567 as 1,234,567.
   public static func grouped(_ value: Int) -> String {
     let digits = Array(String(value.magnitude))

@@ -21,10 +21,9 @@ package struct LayerPass {
   package let parameters: Parameters
   package let space: Workspace
 
-  /// - Parameter space: laid out for the configuration of `parameters`, its transforms included.
+  /// - Parameter space: its rotations are those that the weights stand in as they are now, whatever the configuration will
+  ///   say once they are finished.
   package init(_ parameters: Parameters, _ space: Workspace) {
-    precondition(space.rotations.transforms == parameters.configuration.transforms,
-      "a workspace for other online rotations than the model's")
     self.parameters = parameters
     self.space = space
   }

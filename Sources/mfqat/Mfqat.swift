@@ -15,7 +15,7 @@ struct Mfqat: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      PrepareCommand.self, TrainCommand.self, ConvertCommand.self, EvaluateCommand.self, CompareCommand.self,
+      PrepareCommand.self, TrainCommand.self, CalibrateCommand.self, ConvertCommand.self, EvaluateCommand.self, CompareCommand.self,
       GenerateCommand.self, InspectCommand.self, VerifyCommand.self, DoctorCommand.self, ReportCommand.self,
     ])
 }

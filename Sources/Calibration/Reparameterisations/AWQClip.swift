@@ -87,6 +87,25 @@ public struct AWQClip {
     return out
   }
 
+  /// Cuts the blocks of a row for which a smaller scale serves better to what that scale can hold, so that whoever rounds
+  /// the row chooses it.
+  ///
+  /// - Parameter row: (1, K)
+  public func saturate(_ row: inout Tensor) {
+    let choice = choose(row: row.span), b = MXFormat.blockSize, K = columns
+    var values = row.mutableSpan
+    for (block, offset) in choice.offsets.enumerated() where offset < 0 {
+      let range = block * b..<min(K, (block + 1) * b)
+      var maximum: Float = 0
+      for i in range { maximum = max(maximum, values[i].magnitude) }
+      guard maximum > 0 else { continue }
+      // Just below the power of two under the maximum: one exponent less for each offset.
+      let power = Float(sign: .plus, exponent: Int(maximum.exponent) + Int(offset) + 1, significand: 1)
+      let limit = power.nextDown
+      for i in range { values[i] = max(-limit, min(limit, values[i])) }
+    }
+  }
+
   /// A block whose scale byte would leave 0...254 keeps the rule's.
   private func quantize(
     _ w: borrowing Span<Float>, _ range: Range<Int>, offset: Int, _ take: (_ index: Int, _ value: Float) -> Void

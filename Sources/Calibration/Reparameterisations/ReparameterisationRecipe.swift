@@ -54,6 +54,11 @@ public struct ReparameterisationRecipe: Sendable, Hashable {
 }
 
 extension ReparameterisationRecipe {
+  /// Whether weights are in other coordinates afterwards, so that they cannot be compared with those of before.
+  public var changesCoordinates: Bool {
+    foldsNorms || rotatesResidual || rotatesValues || online != .none || scaling != .none
+  }
+
   /// Sites whose rotation a layer may do without.
   public var freeSites: [OnlineTransforms.Site] {
     guard choosesRotations else { return [] }

@@ -45,7 +45,8 @@ final class MomentAccumulator {
     guard try !communicator.agree(on: !isFinite) else { throw Self.notFinite(name) }
     if try communicator.agree(on: !fits) {
       try communicator.maximum(&energies)
-      setScales(bits: Self.secondBits) { Double(bitPattern: UInt64(bitPattern: self.energies[$0])) }
+      let loudest = (0..<columns).map { Double(bitPattern: UInt64(bitPattern: energies[$0])) }
+      setScales(bits: Self.secondBits, of: loudest)
       try run(pass)
       guard try !communicator.agree(on: !fits) else { preconditionFailure("\(name): moments do not fit their own grid") }
     }
@@ -65,9 +66,7 @@ final class MomentAccumulator {
 
   private func add(_ x: borrowing Tensor) throws {
     SecondMoments.product(&product, of: x)
-    let values = product.span
-    for j in 0..<columns {
-      let energy = Double(values[j * columns + j])
+    for (j, energy) in diagonal.enumerated() {
       if !energy.isFinite { isFinite = false }
       energies[j] = max(energies[j], Int64(bitPattern: energy.bitPattern))
     }
@@ -75,19 +74,21 @@ final class MomentAccumulator {
     if !SecondMoments.accumulate(&sums, moments: product, scales: scales) { fits = false }
   }
 
+  /// Energies of the sequence added last.
+  private var diagonal: [Double] {
+    let moments = product.rows(0..<columns), values = moments.span
+    return (0..<columns).map { Double(values[$0 * columns + $0]) }
+  }
+
   /// The root's first sequence is sequence 0 whatever the number of ranks.
   private func agreeOnScales() throws {
-    if communicator.isRoot {
-      let values = product.span
-      setScales(bits: Self.firstBits) { Double(values[$0 * self.columns + $0]) }
-    }
+    if communicator.isRoot { setScales(bits: Self.firstBits, of: diagonal) }
     try communicator.broadcast(&scales)
     hasScales = true
   }
 
-  private func setScales(bits: Int, _ energy: (Int) -> Double) {
-    for j in 0..<columns {
-      let value = energy(j)
+  private func setScales(bits: Int, of energies: [Double]) {
+    for (j, value) in energies.enumerated() {
       // energy · scale² has about `bits` bits.
       scales[j] = value > 0 && value.isFinite
         ? Double(sign: .plus, exponent: (bits - Int(value.exponent)) >> 1, significand: 1) : 0

@@ -1,0 +1,186 @@
+import ArgumentParser
+import Calibration
+import Checkpoints
+import Communication
+import Formats
+import Reports
+import Tensors
+import Text
+import Transformer
+
+/// `mfqat calibrate`: alone, or as one of the ranks of mpirun and srun.
+struct CalibrateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "calibrate",
+    abstract: "Choose codes, rotations and scales from text, without training, and write an anchor.",
+    discussion: """
+      Launch it with mpirun or srun for several ranks, or by itself for one: the anchor is the same. Methods are joined \
+      by +: rtn, gptq, gptq-block, mr-gptq round; awq, awq-clip, smoothquant scale; quarot, hadamard, roste rotate; magr \
+      lowers maxima; slanc records norm scales. Interrupted, it goes on from the last finished layer when it is started \
+      again the same way. With --compare several methods and formats are calibrated one after the other into DIR, \
+      evaluated on --evaluate, and shown side by side.
+      """)
+
+  @Option(help: ArgumentHelp("Model to calibrate.", valueName: "source"))
+  var model: String
+
+  @Option(parsing: .upToNextOption, help: ArgumentHelp(
+    "Calibration text: text files, JSONL, or one token file; none for methods that look at weights alone.",
+    valueName: "file"))
+  var text: [String] = []
+
+  @Option(help: ArgumentHelp("What to do.", valueName: "method"))
+  var method = "gptq"
+
+  @Option(
+    help: ArgumentHelp("Format of the codes; several with --compare.", valueName: "format"))
+  var format: String
+
+  @Option(help: ArgumentHelp("Directory to write; absent or empty.", valueName: "anchor"))
+  var out: String
+
+  @OptionGroup(title: "Method") var options: CalibrationOptions
+
+  @Option(help: ArgumentHelp("Methods to compare, separated by commas.", valueName: "methods"))
+  var compare: String?
+
+  @Option(parsing: .upToNextOption, help: ArgumentHelp("Text that compared methods are measured on.", valueName: "file"))
+  var evaluate: [String] = []
+
+  @Option(help: ArgumentHelp("Use only the first tokens of that text.", valueName: "n"))
+  var evaluateTokens: Int?
+
+  @Option(help: ArgumentHelp(
+    "Formats of activations that compared methods are measured with, separated by commas: none, same, or formats.",
+    valueName: "formats"))
+  var evaluateActivations = "none"
+
+  @Flag(help: "Measure the distance to the model as well.")
+  var kl = false
+
+  @OptionGroup var output: OutputOptions
+
+  func validate() throws {
+    if compare != nil && evaluate.isEmpty { throw ValidationError("--compare measures: name a text with --evaluate.") }
+    if compare == nil && !evaluate.isEmpty { throw ValidationError("--evaluate is for --compare. To measure an anchor: mfqat evaluate.") }
+    if options.sequences < 1 { throw ValidationError("--sequences \(options.sequences): at least one is needed.") }
+    if let context = options.context, context < 2 {
+      throw ValidationError("--context \(context): a sequence has at least 2 tokens.")
+    }
+  }
+
+  func run() throws {
+    let communicator = try Communicator.world()
+    do {
+      try calibrate(communicator)
+    } catch let failure as CollectiveFailure {
+      // Every rank is here: one speaks, and none leaves before it has.
+      if failure.speaks { Terminal.note("error: \(failure)") }
+      try communicator.barrier()
+      throw ExitCode(1)
+    }
+  }
+
+  private func calibrate(_ communicator: Communicator) throws {
+    // Every rank reads the same files, so every rank fails alike; the first one says why.
+    let job = try communicator.onEveryRank { try CalibrationJob(self, isRoot: communicator.isRoot) }
+    if compare != nil {
+      let comparison = try CalibrationComparison(job, self, communicator)
+      try comparison.run()
+      if communicator.isRoot { try output.print(comparison.json, comparison.table.plain) }
+      return
+    }
+    let settings = try communicator.onEveryRank { try job.settings(method, job.formats[0]) }
+    let record = try job.run(settings, out: out, communicator)
+    if communicator.isRoot { try output.print(Self.object(record, out), Self.table(record, out)) }
+  }
+
+  // MARK: Results
+
+  private static func object(_ record: CalibrationRecord, _ out: String) -> JSONValue {
+    var object = JSONObject()
+    object["out"] = .string(out)
+    for (key, value) in record.json.object?.members ?? zip([], []) { object[key] = value }
+    return .object(object)
+  }
+
+  private static func table(_ record: CalibrationRecord, _ out: String) -> String {
+    var table = TextTable(
+      [
+        .init("product"), .init("format"), .init("weight error", .right), .init("output error", .right),
+        .init("of nearest", .right), .init("damping", .right), .init("dead", .right),
+      ])
+    for figures in record.figures {
+      table.add([
+        figures.name, figures.format.name, Figures.scientific(figures.weightError),
+        figures.outputError.map { Figures.scientific($0) } ?? "-",
+        figures.nearestError.map { Figures.scientific($0) } ?? "-", figures.damping.map { "\($0)" } ?? "-",
+        "\(figures.deadChannels)",
+      ])
+    }
+    let summary = "\(out): \(record.settings.method), \(Figures.fixed(record.bitsPerWeight, 3)) bits a weight, "
+      + "\(Figures.fixed(record.seconds, 1)) s on \(record.ranks) rank\(record.ranks == 1 ? "" : "s"), peak memory of a rank "
+      + "\(Figures.fixed(Double(record.peakBytes) / 1_048_576, 0)) MiB\n"
+    return table.plain + summary
+  }
+}
+
+/// What a calibration is made from, read once.
+struct CalibrationJob {
+  let source: any ModelSource
+  let sample: CalibrationSample?
+  let formats: [MXFormat]
+  let command: CalibrateCommand
+
+  init(_ command: CalibrateCommand, isRoot: Bool) throws {
+    self.command = command
+    source = try ModelSources.open(command.model) { if isRoot { command.output.note($0) } }
+    formats = try command.format.split(separator: ",").map { try MXFormat(named: String($0)) }
+    guard formats.count == 1 || command.compare != nil && !formats.isEmpty else {
+      throw Refusal("--format \(command.format): one format is calibrated at a time; several are for --compare.")
+    }
+    if command.text.isEmpty {
+      sample = nil
+    } else {
+      let limit = source.configuration.contextLimit, context = command.options.context ?? min(512, limit)
+      guard context <= limit else {
+        throw Refusal("--context \(context): the model \(source.path) attends to \(limit) tokens. Choose at most \(limit).")
+      }
+      let tokenizer = try source.tokenizer()
+      let tokens = try TokenStream.open(
+        command.text, tokenizer: tokenizer, vocabulary: source.configuration.vocabularySize)
+      sample = try CalibrationSample(
+        tokens, count: command.options.sequences, context: context, seed: command.options.seed)
+    }
+  }
+
+  func settings(_ method: String, _ format: MXFormat) throws -> CalibrationSettings {
+    try command.options.settings(CalibrationMethod(method), format)
+  }
+
+  func run(_ settings: CalibrationSettings, out: String, _ communicator: Communicator) throws -> CalibrationRecord {
+    let run = try communicator.onEveryRank {
+      try CalibrationRun(source, settings, sample: sample, on: communicator) { progress in
+        if !command.output.quiet { Terminal.note(Self.line(progress)) }
+      }
+    }
+    if communicator.isRoot { for note in run.notes { command.output.note(note) } }
+    return try run.run(out: out)
+  }
+
+  private static func line(_ progress: CalibrationProgress) -> String {
+    var line = "\(progress.unit) (\(progress.done) of \(progress.total))"
+    if progress.isResumed { return line + ": done before" }
+    let products = progress.figures.map { figures in
+      let name = figures.name.split(separator: ".").dropLast().last.map(String.init) ?? figures.name
+      return name + " " + Figures.scientific(figures.outputError ?? figures.weightError)
+        + (figures.nearestError.map { " (nearest \(Figures.scientific($0)))" } ?? "")
+    }
+    if !products.isEmpty { line += ": " + products.joined(separator: ", ") }
+    for figures in progress.figures {
+      for raise in figures.dampingRaises { line += "; \(figures.name): \(raise)" }
+      if figures.deadChannels > 0 { line += "; \(figures.name): \(figures.deadChannels) dead channels" }
+    }
+    return line + "; \(Figures.duration(progress.seconds))"
+  }
+}
