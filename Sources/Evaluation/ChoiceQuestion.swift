@@ -60,10 +60,11 @@ public struct ChoiceQuestion: Sendable, Hashable {
 /// A question as the model reads it: a row of tokens a choice, and how many of them are given.
 ///
 /// The boundary: prompt and choice are tokenized together, as the model would meet them, and the prompt alone. A merge
-/// over the seam changes the prompt's last tokens, with one choice and not with another. So what is given is the longest
-/// run of tokens that the prompt alone and every row begin with, and all that follows in a row is scored, the end of the
-/// prompt included where a merge reaches into it: all choices are then likelihoods of whole texts after the same given
-/// tokens. Most tokenizers keep a blank with the word behind it: choices should begin with it and prompts not end on it.
+/// over the seam changes the prompt's last tokens, with one choice and not with another. So what is given is the
+/// longest run of tokens that the prompt alone and every row begin with, and all that follows in a row is scored, the
+/// end of the prompt included where a merge reaches into it: all choices are then likelihoods of whole texts after the
+/// same given tokens. Most tokenizers keep a blank with the word behind it: choices should begin with it and prompts
+/// not end on it.
 public struct EncodedQuestion: Sendable, Hashable {
   /// A choice each, longer than `given`.
   public let rows: [[Int32]]

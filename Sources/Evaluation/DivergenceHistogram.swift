@@ -1,8 +1,8 @@
 /// How often a KL divergence fell between fixed edges: adds up exactly, in any order, over windows and over ranks.
 ///
-/// Edges: 2^e · (1 + j/64) for e in -40 ..< 10 and j in 0 ..< 64, so 64 bins an octave from 9e-13 to 1024 nats, the same on
-/// every machine since they are read off the bits of the double. Below is one bin, for what rounding makes of 0, and
-/// above is one.
+/// Edges: 2^e · (1 + j/64) for e in -40 ..< 10 and j in 0 ..< 64, so 64 bins an octave from 9e-13 to 1024 nats, the
+/// same on every machine since they are read off the bits of the double. Below is one bin, for what rounding makes of
+/// 0, and above is one.
 ///
 /// Resolution: a quantile differs from the value of that rank by at most 1/128 of it (0.8 %), or by 2^-40 where that is
 /// more; beyond 1024 nats it is the maximum.

@@ -100,8 +100,8 @@ public final class Evaluator {
     }
   }
 
-  // Places whose window is not asked for repeat the first one without targets: the shape, and with it every sum's order,
-  // stays.
+  // Places whose window is not asked for repeat the first one without targets: the shape, and with it every sum's
+  // order, stays.
   private func fill(from tokens: [Int32], _ windows: ArraySlice<Int>) {
     let first = windows[windows.startIndex]
     for place in 0..<space.sequences {

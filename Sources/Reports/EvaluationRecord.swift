@@ -61,9 +61,10 @@ public struct EvaluationRecord: Sendable, Equatable {
 
   public func result(_ format: String) -> Result? { results.first { $0.format == format } }
 
-  /// The object of the contract. `text` is a string for one file, a list for several or none; `kl`, `same_top`, `kl_p99`
-  /// and `kl_max` are null without a reference, `nll` and `perplexity` without a text. A perplexity beyond the range of a
-  /// double is null, too: JSON has no infinity. `activations` and `choices` are there only where they were asked for.
+  /// The object of the contract. `text` is a string for one file, a list for several or none; `kl`, `same_top`,
+  /// `kl_p99` and `kl_max` are null without a reference, `nll` and `perplexity` without a text. A perplexity beyond the
+  /// range of a double is null, too: JSON has no infinity. `activations` and `choices` are there only where they were
+  /// asked for.
   public var json: JSONValue {
     var object = JSONObject()
     object["source"] = .string(source)

@@ -114,7 +114,8 @@ extension PathReport {
         "local_error": number(candidate.localError),
         "line": .array(candidate.line.map { ["t": number($0.t), "nll": number($0.nll)] }),
         "basin": [
-          "t": number(candidate.basinEnd), "radius": number(candidate.basinRadius), "left": .bool(candidate.leavesBasin),
+          "t": number(candidate.basinEnd), "radius": number(candidate.basinRadius),
+          "left": .bool(candidate.leavesBasin),
         ],
       ]
     })
@@ -172,10 +173,11 @@ extension PathReport {
       ?? (candidates.count < 3 ? "needs 3 candidates or more" : "not defined here: one side has no order")
     return """
       Nats a token at w0 + t (w - w0): t = 0 is the start, t = 1 the candidate.
-      \(text.joined(separator: ", ")): \(Figures.grouped(tokensScored)) tokens scored in windows of \(context)\(rounded).
+      \(text.joined(separator: ", ")): \(Figures.grouped(tokensScored)) tokens scored in windows of \
+      \(context)\(rounded).
       Distance: |w - w0| / |w0| over \(tensorCount) tensors, and over the model. Local error: sum of their squared \
-      relative errors. Basin: until the loss is \(Figures.fixed(100 * basinRise, 2)) % above the start's, as a distance \
-      of the model.
+      relative errors. Basin: until the loss is \(Figures.fixed(100 * basinRise, 2)) % above the start's, as a \
+      distance of the model.
       Rank correlation of local error and loss: \(correlation).
       """
   }

@@ -104,8 +104,8 @@ enum EvaluationQuestions {
       for row in own.rows { try model.require(row, from: tokenizer) }
       if let other, let reference, try encoded(other, reference) != own {
         throw Refusal(
-          "\(other.source): tokenizes question \(index + 1) of \(path) otherwise than \(tokenizer.source). Flips need the "
-            + "same tokens.")
+          "\(other.source): tokenizes question \(index + 1) of \(path) otherwise than \(tokenizer.source). Flips need "
+            + "the same tokens.")
       }
       return own
     }

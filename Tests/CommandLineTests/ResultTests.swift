@@ -29,6 +29,10 @@ import Testing
       (["prepare", "--model", model, "--text", text, "--out", scratch("t.bin")], ["tokens", "vocabulary", "text_hash"]),
       (["convert", model, "--to", "mxint4", "--out", scratch("low"), "--dry-run"], ["outputs", "dry_run", "as"]),
       (["evaluate", model, "--text", text], ["source", "text", "context", "tokens_scored", "results"]),
+      (
+        ["compare", model, model, "--text", text, "--format", "mxint4", "--points", "3"],
+        ["start", "text", "context", "tokens_scored", "tensors", "basin_rise", "candidates", "rank_correlation"]
+      ),
       (["generate", model, "--prompt", "the", "--max-tokens", "4"], ["prompt", "text", "tokens", "ending"]),
       (["inspect", model], ["kind", "model", "tensors", "formats"]),
       (["inspect", scratch("anchor")], ["kind", "format", "planes", "formats"]),
@@ -56,11 +60,15 @@ import Testing
     let results = try #require(object["results"] as? [[String: Any]])
     #expect(results.map { $0["format"] as? String } == ["fp32", "mxint4"])
     for result in results {
-      #expect(Set(result.keys) == ["format", "nll", "perplexity", "bits_per_weight", "kl", "same_top"])
+      #expect(
+        Set(result.keys)
+          == ["format", "nll", "perplexity", "bits_per_weight", "kl", "same_top", "kl_p99", "kl_max"])
     }
     #expect(results.map { $0["bits_per_weight"] as? Double } == [32, 4.25])
     #expect(results[0]["kl"] as? Double == 0 && results[0]["same_top"] as? Double == 1)
-    #expect(try #require(results[1]["kl"] as? Double) > 0)
+    #expect(results[0]["kl_p99"] as? Double == 0 && results[0]["kl_max"] as? Double == 0)
+    let figures = try ["kl", "kl_p99", "kl_max"].map { try #require(results[1][$0] as? Double) }
+    #expect(0 < figures[0] && figures[0] < figures[1] && figures[1] <= figures[2])
   }
 
   @Test func severalTextsAreOneStreamAndTokenFilesGiveTheSameFigures() throws {

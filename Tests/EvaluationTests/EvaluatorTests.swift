@@ -1,4 +1,5 @@
 import Evaluation
+import Formats
 import Foundation
 import Tensors
 import Testing
@@ -70,13 +71,78 @@ struct EvaluatorTests {
     #expect(abs(score.negativeLogLikelihood - (try expectedLoss(model, tokens, windows: 5))) < 1e-3)
   }
 
+  /// Not nearly 0: 0.
   @Test func aModelEqualsItself() throws {
     let model = try SmallModel(seed: 1, in: arena), tokens = SmallModel.tokens(3 * context, seed: 6)
     let evaluator = try Evaluator(
       model.configuration, context: context, sequences: 2, comparesWith: model.configuration)
     let score = try evaluator.score(model.parameters, tokens: tokens, reference: model.parameters)
-    #expect(abs(try #require(score.kl)) < 1e-6)
+    #expect(score.kl == 0 && score.kl99 == 0 && score.klMaximum == 0)
     #expect(score.sameTop == 1)
+  }
+
+  /// Fewer bits, more divergence, in the mean and at 99 %. The maximum is one token's and need not follow.
+  @Test func divergenceRisesAsBitsFall() throws {
+    let model = try SmallModel(seed: 1, hidden: 64, in: arena), tokens = SmallModel.tokens(40 * context, seed: 6)
+    let rounded = Parameters(model.configuration, in: arena)
+    let evaluator = try Evaluator(
+      model.configuration, context: context, sequences: 4, comparesWith: model.configuration)
+    var last: [Double] = [0, 0, 0]
+    for format in [MXFormat.mxint8, .mxint6, .mxint4, .mxint3, .mxint2] {
+      model.round(into: rounded, to: format)
+      let score = try evaluator.score(rounded, tokens: tokens, reference: model.parameters)
+      let figures = try [score.kl, score.kl99, score.klMaximum].map { try #require($0) }
+      figure("\(format): KL \(figures[0]), 99 % \(figures[1]), at most \(figures[2])")
+      #expect(figures[0] > last[0] && figures[1] > last[1], "\(format): \(figures) after \(last)")
+      #expect(figures[0] < figures[1] && figures[1] <= figures[2])
+      last = figures
+    }
+  }
+
+  /// The reference keeps its full precision: a model with rounded inputs differs from itself.
+  @Test func activationsAreTheModelsAlone() throws {
+    let model = try SmallModel(seed: 1, in: arena), tokens = SmallModel.tokens(6 * context, seed: 6)
+    let plain = try Evaluator(model.configuration, context: context, sequences: 2)
+    let exact = try plain.score(model.parameters, tokens: tokens).nll
+    var last = 0.0
+    for format in [MXFormat.mxint8, .mxint4, .mxint2] {
+      let evaluator = try Evaluator(
+        model.configuration, context: context, sequences: 2, comparesWith: model.configuration,
+        activationFormat: format)
+      let score = try evaluator.score(model.parameters, tokens: tokens, reference: model.parameters)
+      #expect(score.nll != exact && score.kl! > last, "\(format)")
+      last = score.kl!
+    }
+  }
+
+  /// Windows dealt out to ranks, in whole batches and one by one, put together: every bit of one process's score.
+  @Test(arguments: [1, 3, 4])
+  func windowsScoredApartAddUpToTheWhole(sequences: Int) throws {
+    let model = try SmallModel(seed: 1, in: arena), reference = try SmallModel(seed: 4, in: arena)
+    let tokens = SmallModel.tokens(11 * context + 2, seed: 9)
+    func evaluator() throws -> Evaluator {
+      try Evaluator(
+        model.configuration, context: context, sequences: sequences, comparesWith: reference.configuration)
+    }
+    let whole = try evaluator().score(model.parameters, tokens: tokens, reference: reference.parameters)
+    let deals: [(Int, Int) -> Bool] = [
+      { window, rank in window / sequences % 3 == rank }, { window, rank in window % 3 == rank },
+      { window, rank in rank == 1 },
+    ]
+    for deal in deals {
+      // The last rank first: the order of arrival does not matter.
+      let parts = try (0..<3).reversed().flatMap { rank in
+        try evaluator().score(
+          model.parameters, tokens: tokens, windows: (0..<11).filter { deal($0, rank) },
+          reference: reference.parameters)
+      }
+      #expect(parts.allSatisfy { $0.values.count == WindowScore.valueCount(context: context, isCompared: true) })
+      let travelled = parts.map { WindowScore(values: $0.values) }
+      #expect(travelled == parts)
+      let score = Score(context: context, windows: travelled)
+      #expect(score == whole)
+      #expect(score.kl!.bitPattern == whole.kl!.bitPattern && score.nll.bitPattern == whole.nll.bitPattern)
+    }
   }
 
   @Test func refusals() throws {

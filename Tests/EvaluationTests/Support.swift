@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import Kernels
 import Tensors
@@ -32,6 +33,15 @@ struct SmallModel {
   static func tokens(_ count: Int, seed: UInt64) -> [Int32] {
     let random = CounterRandom(seed: seed, stream: "tokens")
     return (0..<count).map { Int32(random.integer(UInt64($0), below: UInt64(vocabulary))) }
+  }
+
+  /// These weights in `other`, those of the layers' linears rounded to `format`.
+  func round(into other: Parameters, to format: MXFormat) {
+    for (unit, spec) in parameters.layout.all {
+      let own = parameters.units[unit].flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
+      var region = other.units[unit].flat.region(spec.offset, rows: spec.rows, columns: spec.columns)
+      if spec.role == .linear { BlockCodec.roundTrip(&region, of: own, format: format) } else { region.copy(from: own) }
+    }
   }
 
   /// Logits (T, V) of a single window, computed by the model and widened.

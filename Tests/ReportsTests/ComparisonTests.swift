@@ -56,6 +56,12 @@ import Testing
     record.text = ["a", "b"]
     record.results[0].kl = 0.125
     record.results[0].sameTop = 0.75
+    record.results[0].kl99 = 1.5
+    record.results[0].klMaximum = 2.5
+    record.activations = "mxint8"
+    record.questions = .init(file: "q.jsonl", count: 4, rule: "mean", merged: 1)
+    record.results[1].choices = .init(
+      accuracy: 0.5, flips: 0.25, allFlips: 0.5, correctToIncorrect: 1, incorrectToCorrect: 0)
     let bytes = record.json.serialized(order: .given)
     #expect(try EvaluationRecord(JSONScanner.parse(bytes), path: "r") == record)
   }
@@ -64,7 +70,8 @@ import Testing
     let one = Self.record([("fp32", 2, 32)])
     #expect(String(decoding: one.json.serialized(order: .given), as: UTF8.self) == """
       {"source":"model","text":"texts/a.txt","context":256,"tokens_scored":102765,"results":[{"format":"fp32","nll":2.0,\
-      "perplexity":7.38905609893065,"bits_per_weight":32.0,"kl":null,"same_top":null}]}
+      "perplexity":7.38905609893065,"bits_per_weight":32.0,"kl":null,"same_top":null,\
+      "kl_p99":null,"kl_max":null}]}
       """)
   }
 

@@ -42,8 +42,8 @@ public struct LossLine: Sendable, Hashable {
     return (0...last).map { Double($0) / Double(count - 1) }
   }
 
-  /// The loss between two points is taken to be linear. The loss of the start may rise by `fraction` of itself. A loss that is
-  /// not finite leaves the basin at the last point before it.
+  /// The loss between two points is taken to be linear. The loss of the start may rise by `fraction` of itself. A loss
+  /// that is not finite leaves the basin at the last point before it.
   public func basin(exceedingBy fraction: Double) -> Basin {
     precondition(fraction >= 0, "basin of \(fraction) of the start's loss")
     let limit = points[0].loss * (1 + fraction)

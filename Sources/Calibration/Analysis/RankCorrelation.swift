@@ -17,8 +17,8 @@ public enum RankCorrelation {
     return ranks
   }
 
-  /// Pearson's correlation of the ranks, -1 to 1. nil for fewer than 3 pairs, where it says nothing; for a side whose values
-  /// are all equal; and where a value is NaN.
+  /// Pearson's correlation of the ranks, -1 to 1. nil for fewer than 3 pairs, where it says nothing; for a side whose
+  /// values are all equal; and where a value is NaN.
   public static func spearman(_ x: [Double], _ y: [Double]) -> Double? {
     precondition(x.count == y.count, "pairs of \(x.count) and \(y.count) values")
     guard x.count >= 3, !x.contains(where: \.isNaN), !y.contains(where: \.isNaN) else { return nil }

@@ -11,8 +11,8 @@ public struct WeightDistances: Sendable, Hashable {
     /// ‖W‖²
     public let start: Double
 
-    /// t² = ‖Ŵ - W‖² / ‖W‖², HIGGS' measure of a layer's error (arXiv 2411.17525); 0 of nothing, infinite of a difference
-    /// from zeros.
+    /// t² = ‖Ŵ - W‖² / ‖W‖², HIGGS' measure of a layer's error (arXiv 2411.17525); 0 of nothing, infinite of a
+    /// difference from zeros.
     public var relativeError: Double { difference == 0 ? 0 : difference / start }
   }
 

@@ -15,13 +15,13 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Compare rounded, calibrated and trained models with the start they were made from.",
     discussion: """
-      For each CANDIDATE, on the same tokens: perplexity; its distance from the weights of START, relative to their norm; \
-      the sum of its tensors' squared relative errors; the loss on the straight line from START to it, and how far along \
-      that line the loss stays near the start's (the basin). Over 3 candidates or more: the rank correlation of those \
-      errors and the loss. START given again as a candidate, with --format, is rounding to nearest.
+      For each CANDIDATE, on the same tokens: perplexity; its distance from the weights of START, relative to their \
+      norm; the sum of its tensors' squared relative errors; the loss on the straight line from START to it, and how \
+      far along that line the loss stays near the start's (the basin). Over 3 candidates or more: the rank correlation \
+      of those errors and the loss. START given again as a candidate, with --format, is rounding to nearest.
 
-      All models must be in the same coordinates: a rotated or rescaled model is far from its original, though it is the \
-      same function. Memory: two models and what evaluate needs.
+      All models must be in the same coordinates: a rotated or rescaled model is far from its original, though it is \
+      the same function. Memory: two models and what evaluate needs.
       """)
 
   @Argument(help: ArgumentHelp("The model that all others were made from, as stored.", valueName: "start"))
@@ -34,7 +34,8 @@ struct CompareCommand: ParsableCommand {
   var text: [String]
 
   @Option(
-    help: ArgumentHelp("Format of the candidates: anchors are sliced, others rounded. (default: as stored)", valueName: "format"),
+    help: ArgumentHelp(
+      "Format of the candidates: anchors are sliced, others rounded. (default: as stored)", valueName: "format"),
     transform: { try FormatChoice($0) })
   var format: FormatChoice?
 
@@ -49,7 +50,8 @@ struct CompareCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Go on along the line as far as t, at most 1.5.", valueName: "t"))
   var beyond = 1.0
 
-  @Option(help: ArgumentHelp("The basin ends where the loss is so many percent above the start's.", valueName: "percent"))
+  @Option(help: ArgumentHelp(
+    "The basin ends where the loss is so many percent above the start's.", valueName: "percent"))
   var basinRise = 1.0
 
   @Option(help: ArgumentHelp("Tokens in a window. (default: 512, or what the model allows)", valueName: "n"))
@@ -83,7 +85,8 @@ struct CompareCommand: ParsableCommand {
     let choices = try models.map { try EvaluationFormats.resolve(format.map { [$0] }, for: $0)[0] }
     let limit = start.configuration.contextLimit
     if let context, context > limit {
-      throw Refusal("--context \(context): the model \(start.path) attends to \(limit) tokens. Choose at most \(limit).")
+      throw Refusal(
+        "--context \(context): the model \(start.path) attends to \(limit) tokens. Choose at most \(limit).")
     }
     let context = context ?? min(512, limit)
     let tokens = try EvaluationText.tokens(of: text, for: start, models, limit: maxTokens)
@@ -131,15 +134,19 @@ struct CompareCommand: ParsableCommand {
 enum Coordinates {
   /// Whether the model says that its weights were rotated or scaled without changing its function.
   static func isReparameterised(_ model: any ModelSource) -> Bool {
-    let metadata = (model as? AnchorModel)?.metadata ?? (model as? CheckpointModel)?.metadata
-    return metadata?["calibration"]?["reparameterised"]?.bool ?? false || !model.configuration.transforms.isEmpty
+    let metadata = (model as? AnchorModel)?.metadata ?? (model as? CheckpointModel)?.metadata ?? JSONObject()
+    // A slice keeps what its anchor says under a key of its own.
+    let says = [metadata["calibration"], metadata["anchor_metadata"]?["calibration"]]
+    return says.contains { $0?["reparameterised"]?.bool == true } || !model.configuration.transforms.isEmpty
   }
 
   static func requireSame(_ model: any ModelSource, _ start: any ModelSource) throws {
-    let hint = "Give a start in the same coordinates: the model it was calibrated or trained from, transformed in the same way."
+    let hint =
+      "Give a start in the same coordinates: the model it was calibrated or trained from, transformed in the same way."
     let a = model.configuration, b = start.configuration
     if a.tiedHead != b.tiedHead {
-      throw Refusal("\(model.path): its head is \(a.tiedHead ? "tied" : "untied"), that of \(start.path) is not. \(hint)")
+      throw Refusal(
+        "\(model.path): its head is \(a.tiedHead ? "tied" : "untied"), that of \(start.path) is not. \(hint)")
     }
     if a.transforms != b.transforms {
       throw Refusal("\(model.path): rotates activations while it runs otherwise than \(start.path). \(hint)")
@@ -147,8 +154,8 @@ enum Coordinates {
     let (own, other) = (isReparameterised(model), isReparameterised(start))
     if own != other {
       throw Refusal(
-        "\(own ? model.path : start.path): its weights are reparameterised, those of \(own ? start.path : model.path) are "
-          + "not. \(hint)")
+        "\(own ? model.path : start.path): its weights are reparameterised, those of "
+          + "\(own ? start.path : model.path) are not. \(hint)")
     }
     guard ParameterLayout(a) == ParameterLayout(b) else {
       throw Refusal("\(model.path): its tensors are not those of \(start.path). \(hint)")

@@ -24,14 +24,15 @@ struct EvaluateCommand: ParsableCommand {
       and rounded directly from a dense model. Bits per weight are those of the quantized tensors, their scales \
       included.
 
-      With --against: mean, 99 % quantile (of tokens, within 0.8 %) and maximum of KL(reference || model), and the share \
-      of tokens both find the most likely.
+      With --against: mean, 99 % quantile (of tokens, within 0.8 %) and maximum of KL(reference || model), and the \
+      share of places where both find the same token the most likely.
 
-      --choices FILE holds a question a line: {"prompt": "...", "choices": ["...", "..."], "answer": 0}. The choice whose \
-      tokens are the likeliest after the prompt is the answer. Prompt and choice are tokenized together, without a blank \
-      between them; where a merge changes the end of the prompt, that end is scored with every choice. Special tokens that \
-      the tokenizer puts before a text are put before the prompt. With --against: flips, the share of answers that turned \
-      from right to wrong or from wrong to right, and all flips, which count one wrong answer for another, too.
+      --choices FILE holds a question a line: {"prompt": "...", "choices": ["...", "..."], "answer": 0}. The choice \
+      whose tokens are the likeliest after the prompt is the answer. Prompt and choice are tokenized together, without \
+      a blank between them; where a merge changes the end of the prompt, that end is scored with every choice. Special \
+      tokens that the tokenizer puts before a text are put before the prompt. With --against: flips, the share of \
+      answers that turned from right to wrong or from wrong to right, and all flips, which count one wrong answer for \
+      another, too.
       """)
 
   @OptionGroup var source: SourceOptions
