@@ -104,4 +104,63 @@ public enum SecondMoments {
       }
     }
   }
+
+  // MARK: Between two inputs
+
+  /// sums[n, k] += round(moments[n, k] · rowScales[n] · columnScales[k]), moments (N, K) of a sequence.
+  ///
+  /// - Returns: false where a rounded element has more than ``elementBits`` bits, or a row without a scale is not 0.
+  public static func accumulateCross(
+    _ sums: inout HostBuffer<Int64>, moments: borrowing Tensor, rowScales: borrowing HostBuffer<Double>,
+    columnScales: borrowing HostBuffer<Double>
+  ) -> Bool {
+    let N = moments.rows, K = moments.columns
+    precondition(sums.count == N * K && rowScales.count == N && columnScales.count == K, "cross moments \(N) x \(K)")
+    let sums = unsafe sums.unsafeMutableAddress(), moments = unsafe moments.unsafeAddress()
+    let rowScales = unsafe rowScales.unsafeAddress(), columnScales = unsafe columnScales.unsafeAddress()
+    let magic = 0x1.8p52, magicBits = Int64(bitPattern: magic.bitPattern), limit = Double(1 << elementBits)
+    var isGood = [Bool](repeating: true, count: N)
+    unsafe isGood.withUnsafeMutableBufferPointer { good in
+      let good = unsafe good.baseAddress!
+      ThreadTeam.shared.parallel(N, by: 32) { rows in
+        for n in rows {
+          let row = unsafe moments + n * K, sum = unsafe sums + n * K, own = unsafe rowScales[n]
+          var largest = 0.0
+          for k in 0..<K {
+            let value = unsafe Double(row[k]) * (own * columnScales[k])
+            largest = max(largest, value.magnitude)
+            unsafe sum[k] &+= Int64(bitPattern: (value + magic).bitPattern) &- magicBits
+          }
+          unsafe good[n] = largest < limit
+        }
+      }
+    }
+    return isGood.allSatisfy { $0 }
+  }
+
+  /// values[n, k] = sums[n, k] / (rowScales[n] · columnScales[k]); 0 where a scale is.
+  public static func crossValues(
+    _ values: inout HostBuffer<Double>, from sums: borrowing HostBuffer<Int64>, rowScales: borrowing HostBuffer<Double>,
+    columnScales: borrowing HostBuffer<Double>
+  ) {
+    let N = rowScales.count, K = columnScales.count
+    precondition(sums.count == N * K && values.count == N * K, "cross moments of \(sums.count) sums, \(N) x \(K)")
+    for n in 0..<N {
+      for k in 0..<K {
+        let scale = rowScales[n] * columnScales[k]
+        values[n * K + k] = scale > 0 ? Double(sums[n * K + k]) / scale : 0
+      }
+    }
+  }
+
+  /// Σ x[t, j]² of every column, over the rows in order.
+  public static func energies(of x: borrowing Tensor) -> [Double] {
+    let T = x.rows, N = x.columns
+    var energies = [Double](repeating: 0, count: N)
+    let x = x.span
+    for t in 0..<T {
+      for j in 0..<N { energies[j] += Double(x[t * N + j]) * Double(x[t * N + j]) }
+    }
+    return energies
+  }
 }

@@ -8,7 +8,7 @@ import Tensors
 #endif
 
 /// Numbers of known distributions, by counter.
-enum Draws {
+enum Distributions {
   static func gaussian(_ count: Int, _ stream: String) -> [Double] {
     let random = CounterRandom(seed: 11, stream: stream)
     return (0..<count).map { i in
@@ -52,12 +52,12 @@ final class CorrelatedLayer {
 
   init() {
     let K = 256, N = 256, T = 4096
-    weight = tensor(N, K, Draws.student(N * K, 5, "weights").map { 0.02 * $0 }, in: arena)
-    let mixing = tensor(K, K, Draws.gaussian(K * K, "mixing").map { $0 / 16 }, in: arena)
-    var gains = Draws.gaussian(K, "gains").map { exp(0.5 * $0) }
+    weight = tensor(N, K, Distributions.student(N * K, 5, "weights").map { 0.02 * $0 }, in: arena)
+    let mixing = tensor(K, K, Distributions.gaussian(K * K, "mixing").map { $0 / 16 }, in: arena)
+    var gains = Distributions.gaussian(K, "gains").map { exp(0.5 * $0) }
     for channel in [5, 77, 130, 201] { gains[channel] *= 20 }
     func moments(_ stream: String, _ arena: Arena) -> Gram {
-      let z = tensor(T, K, Draws.gaussian(T * K, stream), in: arena)
+      let z = tensor(T, K, Distributions.gaussian(T * K, stream), in: arena)
       var x = Tensor(rows: T, columns: K, in: arena), c = Tensor(rows: K, columns: K, in: arena)
       Linear.forward(&x, of: z, weight: mixing)
       var span = x.mutableSpan

@@ -27,7 +27,7 @@ import Testing
   @Test(arguments: MXFormat.all) func theIdentityRoundsToNearest(format: MXFormat) throws {
     let N = 130, arena = Arena("test")
     for K in [160, 300, 45] {
-      var values = Draws.student(N * K, 3, "identity")
+      var values = Distributions.student(N * K, 3, "identity")
       for i in 0..<K { values[i] = 0 }
       for i in K..<2 * K { values[i] *= 1e-42 }
       let weight = tensor(N, K, values, in: arena), gram = Gram.identity(columns: K, in: arena)
@@ -49,7 +49,7 @@ import Testing
   @Test func equalEnergiesKeepTheNaturalOrder() throws {
     let K = 200, arena = Arena("test"), gram = Gram(columns: K, tokens: 1, in: arena)
     for i in 0..<K { for j in 0..<K { gram.values[i * K + j] = 1 / Double(1 + abs(i - j)) } }
-    let weight = tensor(70, K, Draws.gaussian(70 * K, "order"), in: arena)
+    let weight = tensor(70, K, Distributions.gaussian(70 * K, "order"), in: arena)
     let natural = RoundingPlan(format: .mxint3, method: .columns(.frozen))
     var ordered = natural
     ordered.order = .descendingEnergy
@@ -60,7 +60,7 @@ import Testing
     defer { ThreadTeam.configure(threads: 1) }
     let K = 333, N = 300, arena = Arena("test"), gram = Gram(columns: K, tokens: 1, in: arena)
     for i in 0..<K { for j in 0..<K { gram.values[i * K + j] = (i == j ? 1.2 : 1) / Double(1 + abs(i - j)) } }
-    let weight = tensor(N, K, Draws.gaussian(N * K, "tiles"), in: arena)
+    let weight = tensor(N, K, Distributions.gaussian(N * K, "tiles"), in: arena)
     var plans = Self.feedback.map { RoundingPlan(format: .mxfp4, method: $0, scales: .betterOfTwo, order: $1) }
     plans.append(RoundingPlan(
       format: .mxint8, targets: [.init(.mxint4), .init(.mxint2, weight: 0.5)], method: .columns(.frozen)))
@@ -82,11 +82,11 @@ import Testing
   @Test(arguments: [MXFormat.mxint4, .mxint2, .mxfp4, .mxfp6_e2m3])
   func theTextbookAgrees(format: MXFormat) throws {
     let K = 167, N = 12, arena = Arena("test"), gram = Gram(columns: K, tokens: 1, in: arena)
-    let mixing = Draws.gaussian(K * K, "textbook mixing")
+    let mixing = Distributions.gaussian(K * K, "textbook mixing")
     for i in 0..<K {
       for j in 0..<K { gram.values[i * K + j] = (0..<K).reduce(0) { $0 + mixing[i * K + $1] * mixing[j * K + $1] } }
     }
-    let weight = tensor(N, K, Draws.gaussian(N * K, "textbook"), in: arena)
+    let weight = tensor(N, K, Distributions.gaussian(N * K, "textbook"), in: arena)
     let rows = (0..<N).map { r in (0..<K).map { Double(weight.span[r * K + $0]) } }
     let mean = (0..<K).reduce(0) { $0 + gram.energy($1) } / Double(K)
     let h = (0..<K).map { i in (0..<K).map { gram.values[i * K + $0] + (i == $0 ? 0.01 * mean : 0) } }
@@ -114,9 +114,9 @@ import Testing
   @Test func twoExponentsAndClippingLowerTheError() throws {
     let count = 1 << 18, arena = Arena("test")
     let bands: [(String, [Double], floor: Double, better: Double, tolerance: Double)] = [
-      ("gaussian", Draws.gaussian(count, "bands"), 1.321e-2, 1.245e-2, 0.02),
-      ("laplace", Draws.laplace(count, "bands"), 1.605e-2, 1.508e-2, 0.03),
-      ("t3", Draws.student(count, 3, "bands"), 2.062e-2, 1.923e-2, 0.15),
+      ("gaussian", Distributions.gaussian(count, "bands"), 1.321e-2, 1.245e-2, 0.02),
+      ("laplace", Distributions.laplace(count, "bands"), 1.605e-2, 1.508e-2, 0.03),
+      ("t3", Distributions.student(count, 3, "bands"), 2.062e-2, 1.923e-2, 0.15),
     ]
     for (name, values, floor, better, tolerance) in bands {
       let x = tensor(count / 1024, 1024, values, in: arena)
@@ -205,7 +205,7 @@ import Testing
   @Test func weightsThatAreNoNumbersAreRefused() throws {
     let K = 64, arena = Arena("test"), gram = Gram.identity(columns: K, in: arena)
     for bad in [Double.nan, .infinity] {
-      var values = Draws.gaussian(200 * K, "bad")
+      var values = Distributions.gaussian(200 * K, "bad")
       values[150 * K + 3] = bad
       let weight = tensor(200, K, values, in: arena)
       for method in [RoundingMethod.nearest, .columns(.current), .columns(.frozen), .blocks] {
@@ -243,7 +243,7 @@ import Testing
     for i in 0..<K where !dead.contains(i) {
       for j in 0..<K where !dead.contains(j) { gram.values[i * K + j] = 1e6 / Double(1 + abs(i - j)) }
     }
-    var values = Draws.gaussian(N * K, "dead")
+    var values = Distributions.gaussian(N * K, "dead")
     for r in 0..<N { for j in dead { values[r * K + j] = 1000 } }
     let weight = tensor(N, K, values, in: arena)
     for (method, order) in Self.feedback {
@@ -262,7 +262,7 @@ import Testing
   @Test func errorsAreThoseOfTheDefinition() throws {
     let K = 300, N = 140, arena = Arena("test"), gram = Gram(columns: K, tokens: 1, in: arena)
     for i in 0..<K { for j in 0..<K { gram.values[i * K + j] = 1e12 / Double(1 + abs(i - j)) } }
-    let weight = tensor(N, K, Draws.gaussian(N * K, "error"), in: arena)
+    let weight = tensor(N, K, Distributions.gaussian(N * K, "error"), in: arena)
     let packed = try solve(RoundingPlan(format: .mxint4, method: .nearest), weight, nil)
     let rounded = decoded(packed)
     let tiles = LayerError(gram).sums(of: weight, rounded: packed, tiles: 0..<2)

@@ -32,11 +32,13 @@ import Testing
         continue
       }
       let isLow = name.contains("mlp")
-      let codes = (0..<count).map { index -> UInt8 in
+      var codes: [UInt8] = []
+      for index in 0..<count {
         let code: Int = isLow ? index % 3 - 1 : index * 7 % 255 - 127
-        return UInt8(bitPattern: Int8(code))
+        codes.append(UInt8(bitPattern: Int8(code)))
       }
-      let scales = [UInt8](repeating: 124, count: shape[0] * ((shape[1] + 31) / 32))
+      let blocks: Int = (shape[1] + 31) / 32
+      let scales = [UInt8](repeating: 124, count: shape[0] * blocks)
       try writer.addPacked(
         name: name, shape: shape, format: isLow ? "mxint2" : "mxint8", rows: 0..<shape[0], codes: codes.span,
         scales: scales.span)

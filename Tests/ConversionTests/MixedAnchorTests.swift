@@ -17,19 +17,26 @@ import Transformer
       directory: path, format: .mxint8, scales: scales, layout: anchor.layout,
       sidecars: try anchor.travellingSidecars(), metadata: anchor.metadata
     ) { export in
-      for (_, spec) in anchor.layout.all {
-        guard anchor.quantized[spec.name] != nil else {
-          let values = try values(anchor, spec)
-          try export.addDense(spec, values: values.span)
-          continue
-        }
-        let isLow = spec.name.contains("down_proj")
-        let rows = try packed(anchor, spec).map { isLow ? ScalarCodec.slice($0, plan: plan) : $0 }
-        let codes = rows.flatMap(\.codes), scales = rows.flatMap(\.scales)
-        try export.addPacked(spec, as: isLow ? low : nil, codes: codes.span, scales: scales.span)
-      }
+      for (_, spec) in anchor.layout.all { try add(spec, of: anchor, to: export, low, plan) }
     }
     return try AnchorModel(path)
+  }
+
+  private func add(
+    _ spec: ParameterSpec, of anchor: AnchorModel, to export: AnchorExport, _ low: MXFormat, _ plan: SlicePlan
+  ) throws {
+    guard anchor.quantized[spec.name] != nil else {
+      let values = try values(anchor, spec)
+      return try export.addDense(spec, values: values.span)
+    }
+    let isLow = spec.name.contains("down_proj")
+    var codes: [UInt8] = [], scales: [UInt8] = []
+    for row in try packed(anchor, spec) {
+      let row = isLow ? ScalarCodec.slice(row, plan: plan) : row
+      codes += row.codes
+      scales += row.scales
+    }
+    try export.addPacked(spec, as: isLow ? low : nil, codes: codes.span, scales: scales.span)
   }
 
   @Test func aMixLeavesAsItIs() throws {

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import Tensors
 import Testing
 import Training
 import Transformer

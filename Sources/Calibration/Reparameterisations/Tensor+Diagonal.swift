@@ -33,6 +33,14 @@ extension Tensor {
     }
   }
 
+  /// x -= y
+  mutating func subtract(_ other: borrowing Tensor) {
+    precondition(count == other.count, "\(other.count) elements subtracted from \(count)")
+    let y = other.span
+    var values = mutableSpan
+    for i in values.indices { values[i] -= y[i] }
+  }
+
   mutating func fill(with value: Float) {
     var values = mutableSpan
     for i in values.indices { values[i] = value }

@@ -16,6 +16,7 @@ import Quantization
 /// | hadamard | all four inputs rotated in blocks |
 /// | roste | the rotations of quarot, or of hadamard where that is named, only where a layer gains |
 /// | magr | smaller row maxima (approximate) |
+/// | upstream | corrects every product for what rounding before it has changed |
 /// | slanc | records the constants of static norm scales |
 public struct CalibrationMethod: Sendable, Hashable, CustomStringConvertible {
   public enum Rounding: String, Sendable, Hashable {
@@ -40,10 +41,11 @@ public struct CalibrationMethod: Sendable, Hashable, CustomStringConvertible {
   public var scaling = Scaling.none
   public var reducesMaxima = false
   public var recordsNormScales = false
+  public var correctsUpstream = false
 
   public static let partNames = [
     "rtn", "gptq", "gptq-block", "mr-gptq", "awq", "awq-clip", "smoothquant", "quarot", "hadamard", "roste", "magr",
-    "slanc",
+    "slanc", "upstream",
   ]
 
   public init() {}
@@ -65,6 +67,7 @@ public struct CalibrationMethod: Sendable, Hashable, CustomStringConvertible {
       case "awq", "awq-clip", "smoothquant": scalings.append(part)
       case "magr": reducesMaxima = true
       case "slanc": recordsNormScales = true
+      case "upstream": correctsUpstream = true
       default:
         let nearest = NearestName.to(part, among: Self.partNames).map { "; the nearest is '\($0)'" } ?? ""
         throw CalibrationError("method '\(name)'", "'\(part)' is no method\(nearest)",
@@ -103,12 +106,13 @@ public struct CalibrationMethod: Sendable, Hashable, CustomStringConvertible {
     }
     if reducesMaxima { parts.append("magr") }
     if recordsNormScales { parts.append("slanc") }
+    if correctsUpstream { parts.append("upstream") }
     if rounding != .nearest || parts.isEmpty { parts.append(rounding.rawValue) }
     return parts.joined(separator: "+")
   }
 
   /// Whether calibration text is looked at. Without, weights alone decide.
   public var readsText: Bool {
-    rounding != .nearest || scaling != .none || reducesMaxima || choosesRotations
+    rounding != .nearest || scaling != .none || reducesMaxima || choosesRotations || correctsUpstream
   }
 }

@@ -168,20 +168,27 @@ public final class CalibrationRun {
     }
     // One workspace serves all layers, unless layers choose their rotations.
     var last: (transforms: OnlineTransforms, space: Workspace)?
-    return LayerCalibration.Text(
-      stream: ResidualStream(
-        target, sequences: sample.sequences.count, length: sample.context, on: communicator, in: arena),
-      sequences: sample.sequences.count, plain: try workspace(plain.transforms, nil)
-    ) { transforms in
+    func shared(_ transforms: OnlineTransforms) throws -> Workspace {
       if let last, last.transforms == transforms { return last.space }
       let space = try workspace(transforms, activations)
       last = (transforms, space)
       return space
     }
+    func stream(_ inside: ResidualStream.Inside) -> ResidualStream {
+      ResidualStream(
+        target, sequences: sample.sequences.count, length: sample.context, keeping: inside, on: communicator, in: arena)
+    }
+    let reference = settings.method.correctsUpstream
+      ? LayerCalibration.Reference(
+        stream: stream(.middle), parameters: Parameters(target, in: arena, sharing: .layers), space: try workspace(plain.transforms, nil))
+      : nil
+    return LayerCalibration.Text(
+      stream: stream(.attended), sequences: sample.sequences.count, plain: try workspace(plain.transforms, nil),
+      workspace: shared, reference: reference)
   }
 
   private func calibrate(_ unit: Int, _ text: LayerCalibration.Text?) throws -> UnitStore.Unit {
-    try communicator.onEveryRank { try read(unit) }
+    try communicator.onEveryRank { try read(unit, into: parameters) }
     var result = UnitStore.Unit()
     let last = layout.units.count - 1
     if unit == 0 {
@@ -221,6 +228,16 @@ public final class CalibrationRun {
       pass.forward(layer: layer)
       text.stream.storeResidual(index, pass.residual(of: layer + 1).x)
     }
+    guard let reference = text.reference else { return }
+    try communicator.onEveryRank {
+      try read(unit, into: reference.parameters)
+      try fixed?.apply(to: reference.parameters.layers[layer], index: layer)
+    }
+    let original = OriginalLayer(layer: layer, pass: reference.pass(), stream: reference.stream)
+    for index in reference.stream.sequences.indices {
+      original.keepMiddle(index)
+      original.finish(index)
+    }
   }
 
   private func embed(_ text: LayerCalibration.Text?) {
@@ -230,11 +247,12 @@ public final class CalibrationRun {
       for (t, id) in sample.sequences[sequence].enumerated() { text.plain.ids[t] = id }
       pass.embed()
       text.stream.storeResidual(index, pass.residual(of: 0).x)
+      text.reference?.stream.storeResidual(index, pass.residual(of: 0).x)
     }
   }
 
   /// Weights of a unit as the source has them; a head of its own begins as a tied source's embedding.
-  private func read(_ unit: Int) throws {
+  private func read(_ unit: Int, into parameters: Parameters) throws {
     let stored = Dictionary(uniqueKeysWithValues: ParameterLayout(source.configuration).all.map { ($0.spec.name, $0.spec) })
     for spec in layout.units[unit].parameters {
       let name = spec.name == ParameterLayout.headName ? NormFolding.headSource(of: source.configuration) : spec.name

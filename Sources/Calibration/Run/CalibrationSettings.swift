@@ -66,7 +66,8 @@ public struct CalibrationSettings: Sendable, Hashable {
   func rounding(_ format: MXFormat) -> RoundingPlan {
     // An anchor keeps the rule `floor`, without which nothing could be cut from it.
     let isNearest = method.rounding == .nearest
-    let scales = format.isAnchor ? ScaleSearch.rule(.floor) : self.scales ?? (isNearest ? .rule(.floor) : .betterOfTwo)
+    let scales = format.isAnchor ? ScaleSearch.rule(.floor)
+      : self.scales ?? (isNearest ? .rule(.floor) : .search(norm: 2.4, from: -3, through: 1))
     let targets = format.isAnchor ? targets : []
     let rounding: RoundingMethod =
       switch method.rounding {

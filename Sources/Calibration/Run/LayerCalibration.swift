@@ -36,8 +36,19 @@ struct LayerCalibration {
     let plain: Workspace
     /// Makes a workspace whose passes apply these transforms.
     let workspace: (OnlineTransforms) throws -> Workspace
+    /// The model as it was, beside the rounded one; nil where nothing is compared with it.
+    let reference: Reference?
 
     var tokens: Int { sequences * stream.length }
+  }
+
+  /// The same sequences through the unrounded layer.
+  struct Reference {
+    let stream: ResidualStream
+    let parameters: Parameters
+    let space: Workspace
+
+    func pass() -> LayerPass { LayerPass(parameters, space) }
   }
 
   struct Result {
@@ -59,6 +70,7 @@ struct LayerCalibration {
   func run(_ transforms: OnlineTransforms) throws -> Result {
     let arena = Arena("layer under calibration")
     var result = Result(transforms: transforms)
+    text?.reference?.parameters.units[layer + 1].flat.copy(from: parameters.units[layer + 1].flat)
     var rotations = try OnlineRotations(transforms, for: c, in: arena)
     var scalings: [ChannelScaling.Site: ScalingSearch.Outcome] = [:], choices: [OnlineTransforms.Site: RotationChoice] = [:]
     if let text {
@@ -90,62 +102,78 @@ struct LayerCalibration {
   // MARK: Stages
 
   private func sequential(_ pass: LayerPass, _ text: Text, _ result: inout Result) throws {
-    let a = pass.activations(of: layer), layer = layer, stream = text.stream
-    try stage(.queryKeyValue, text, &result) { index in
+    let a = pass.activations(of: layer), stream = text.stream
+    let original = text.reference.map { OriginalLayer(layer: layer, pass: $0.pass(), stream: $0.stream) }
+    try stage(.queryKeyValue, text, original, &result) { index in
       stream.loadResidual(index, into: &pass.residual(of: layer).x)
       pass.attentionInput(layer: layer)
-    } input: { a.normed.rows(0..<stream.length) }
-    try stage(.output, text, &result) { index in
+      return LayerInput(a.normed)
+    }
+    try stage(.output, text, original, &result) { index in
       stream.loadResidual(index, into: &pass.residual(of: layer).x)
       pass.attentionInput(layer: layer)
       pass.attend(layer: layer)
       stream.storeAttended(index, a.outputInput)
-    } input: { a.outputInput.rows(0..<stream.length) }
+      return LayerInput(a.outputInput, pass.residual(of: layer).x)
+    }
     for index in stream.sequences.indices {
       stream.loadResidual(index, into: &pass.residual(of: layer).x)
       stream.loadAttended(index, into: &a.outputInput)
       pass.addAttention(layer: layer)
       stream.storeResidual(index, a.middle)
+      original?.keepMiddle(index)
     }
-    try stage(.gateUp, text, &result) { index in
+    try stage(.gateUp, text, original, &result) { index in
       stream.loadResidual(index, into: &a.middle)
       pass.gateUpInput(layer: layer)
-    } input: { a.middleNormed.rows(0..<stream.length) }
-    try stage(.down, text, &result) { index in
+      return LayerInput(a.middleNormed)
+    }
+    try stage(.down, text, original, &result) { index in
       stream.loadResidual(index, into: &a.middle)
       pass.gateUpInput(layer: layer)
       pass.gate(layer: layer)
-    } input: { a.gated.rows(0..<stream.length) }
+      return LayerInput(a.gated, a.middle)
+    }
     for index in stream.sequences.indices {
       stream.loadResidual(index, into: &a.middle)
       pass.gateUpInput(layer: layer)
       pass.gate(layer: layer)
       pass.addFeedForward(layer: layer)
       stream.storeResidual(index, pass.residual(of: layer + 1).x)
+      original?.finish(index)
     }
   }
 
   /// Moments of one input over all sequences, then the weight that reads it.
   ///
-  /// - Parameters:
-  ///   - compute: brings the input of an own sequence about; twice where the moments need a second pass.
-  ///   - input: the memory it is in.
+  /// - Parameter compute: brings the input of an own sequence about, and says where it is; twice where the moments need a
+  ///   second pass.
   private func stage(
-    _ site: OnlineTransforms.Site, _ text: Text, _ result: inout Result, compute: (_ index: Int) -> Void,
-    input: () -> Tensor
+    _ site: OnlineTransforms.Site, _ text: Text, _ original: OriginalLayer?, _ result: inout Result,
+    compute: (_ index: Int) -> LayerInput
   ) throws {
-    let columns = site.width(in: c)
+    let columns = site.width(in: c), name = site.inputName(layer)
     let sample = settings.clips ? InputSample(columns: columns, tokens: text.stream.length) : nil
     let gram: Gram
     do {
-      let moments = MomentAccumulator(columns: columns, on: communicator, in: Arena("moments"))
-      gram = try moments.gram(site.inputName(layer), tokens: text.tokens, in: Arena("gram")) { add in
+      let arena = Arena("moments")
+      let moments = MomentAccumulator(
+        columns: columns, outputs: original == nil ? nil : w.weight(of: site).rows, on: communicator, in: arena)
+      gram = try moments.gram(name, tokens: text.tokens, in: Arena("gram")) { moments in
         for (index, sequence) in text.stream.sequences.enumerated() {
-          compute(index)
-          let x = input()
-          try add(x)
-          if sequence == 0 { sample?.take(x) }
+          let input = compute(index)
+          if sequence == 0 { sample?.take(input.x) }
+          if let original {
+            try moments.add(input.x, error: original.error(site, index, of: input, weight: w.weight(of: site)))
+          } else {
+            try moments.add(input.x)
+          }
         }
+      }
+      if original != nil && quantized.contains(site.tensorName(layer)) {
+        var cross = moments.crossMoments(in: arena), weight = w.weight(of: site)
+        try SharedRounding(communicator: communicator).correct(
+          &weight, by: &cross, gram: gram, damping: settings.damping, name: name)
       }
     }
     try sample?.share(on: communicator)

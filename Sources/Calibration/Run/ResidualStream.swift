@@ -3,8 +3,8 @@ import Kernels
 import Tensors
 import Transformer
 
-/// The residual stream of this rank's sequences between two layers, and attention's output inside one: the only
-/// activations that live longer than a sequence.
+/// The residual stream of this rank's sequences between two layers, and one more activation inside a layer (attention's
+/// output, or the residual after it): the only ones that live longer than a sequence.
 ///
 /// Legend: n own sequences of T tokens; D hidden, H·d query width.
 final class ResidualStream {
@@ -12,13 +12,19 @@ final class ResidualStream {
   let sequences: [Int]
   let length: Int
   private var residual: Tensor  // (n·T, D)
-  private var attended: Tensor  // (n·T, H·d)
+  private var attended: Tensor  // (n·T, H·d), or (n·T, D) where it keeps the residual after attention
 
-  init(_ c: ModelConfiguration, sequences count: Int, length: Int, on communicator: Communicator, in arena: Arena) {
+  /// What is kept inside a layer.
+  enum Inside { case attended, middle }
+
+  init(
+    _ c: ModelConfiguration, sequences count: Int, length: Int, keeping inside: Inside = .attended,
+    on communicator: Communicator, in arena: Arena
+  ) {
     sequences = Array(stride(from: communicator.rank, to: count, by: communicator.size))
     self.length = length
     residual = Tensor(rows: sequences.count * length, columns: c.hiddenSize, in: arena)
-    attended = Tensor(rows: sequences.count * length, columns: c.queryWidth, in: arena)
+    attended = Tensor(rows: sequences.count * length, columns: inside == .attended ? c.queryWidth : c.hiddenSize, in: arena)
   }
 
   /// Bytes of the stream and of attention's output, for `count` sequences of one rank.
@@ -39,6 +45,9 @@ final class ResidualStream {
     var rows = attended.rows(rows(index))
     rows.copy(from: x)
   }
+
+  func loadMiddle(_ index: Int, into x: inout Tensor) { loadAttended(index, into: &x) }
+  func storeMiddle(_ index: Int, _ x: borrowing Tensor) { storeAttended(index, x) }
 
   private func rows(_ index: Int) -> Range<Int> { index * length..<(index + 1) * length }
 }

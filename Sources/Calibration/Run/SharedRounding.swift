@@ -71,6 +71,24 @@ struct SharedRounding {
 
   // MARK: Before rounding
 
+  /// W += (Σ e x̂ᵀ) (Σ x̂ x̂ᵀ + λI)⁻¹. Collective.
+  ///
+  /// - Parameter cross: Σ e x̂ᵀ (N, K); used up.
+  func correct(
+    _ weight: inout Tensor, by cross: inout HostBuffer<Double>, gram: Gram, damping: Double, name: String
+  ) throws {
+    let tiles = tiles(of: weight.rows), N = weight.rows, K = weight.columns
+    try communicator.onEveryRank {
+      try UpstreamCorrection.solve(&cross, rows: N, gram: gram, damping: damping, tiles: tiles, name: name)
+    }
+    do {
+      var values = weight.mutableSpan
+      let first = min(N, tiles.lowerBound * RoundingSolver.tileRows), last = min(N, tiles.upperBound * RoundingSolver.tileRows)
+      for i in first * K..<last * K { values[i] = Float(Double(values[i]) + cross[i]) }
+    }
+    try gather(&weight)
+  }
+
   private func reduce(
     _ weight: inout Tensor, _ magR: MagR, _ gram: Gram, _ figures: inout ProductFigures, in arena: Arena
   ) throws {
