@@ -101,7 +101,8 @@ struct ScalingSearch {
     let name = site.online.inputName(layer)
     guard settings.method.rounding != .nearest, !rotations.rotates(layer: layer, site: site.online) else { return nil }
     let a = pass.activations(of: layer), layer = layer
-    let accumulator = MomentAccumulator(columns: site.online.width(in: c), on: communicator, in: Arena("moments"))
+    let accumulator = MomentAccumulator(
+      columns: site.online.width(in: c), tokens: stream.length, on: communicator, in: Arena("moments"))
     return try accumulator.gram(name, tokens: sequences * stream.length, in: Arena("gram")) { moments in
       for index in stream.sequences.indices {
         stream.loadResidual(index, into: &pass.residual(of: layer).x)
