@@ -47,14 +47,26 @@ final class CalibrationComparison {
       try (command.compare ?? "").split(separator: ",").map { try CalibrationMethod(String($0)).description }
     }
     guard Set(methods).count == methods.count else { throw Refusal("--compare \(command.compare ?? ""): a method is named twice.") }
-    tokens = try communicator.onEveryRank {
-      try EvaluationText.tokens(of: command.evaluate, for: job.source, [], limit: command.evaluateTokens)
+    tokens = try communicator.onEveryRank { [context] in
+      let all = try EvaluationText.tokens(of: command.evaluate, for: job.source, [], limit: nil)
+      return try Self.spread(all, context: context, limit: command.evaluateTokens)
     }
     reference = try communicator.onEveryRank { [arena] in
       guard command.kl else { return nil }
       let parameters = Parameters(job.source.configuration, in: arena)
       try job.source.load(into: parameters)
       return parameters
+    }
+  }
+
+  /// As many whole windows as `limit` tokens hold, spread evenly over the text; all tokens without a limit.
+  private static func spread(_ tokens: [Int32], context: Int, limit: Int?) throws -> [Int32] {
+    let all = tokens.count / context, wanted = (limit ?? tokens.count) / context
+    guard all > 0, wanted > 0 else { throw EvaluationError.tooFewTokens(found: min(tokens.count, limit ?? .max), needed: context) }
+    guard wanted < all else { return tokens }
+    return (0..<wanted).flatMap { window in
+      let start = window * all / wanted * context
+      return tokens[start..<start + context]
     }
   }
 

@@ -47,7 +47,7 @@ struct CalibrateCommand: ParsableCommand {
   @Option(parsing: .upToNextOption, help: ArgumentHelp("Text that compared methods are measured on.", valueName: "file"))
   var evaluate: [String] = []
 
-  @Option(help: ArgumentHelp("Use only the first tokens of that text.", valueName: "n"))
+  @Option(help: ArgumentHelp("Use so many tokens of that text, in windows spread evenly over it.", valueName: "n"))
   var evaluateTokens: Int?
 
   @Option(help: ArgumentHelp(
