@@ -85,6 +85,10 @@ final class CalibrationComparison {
       let finished = try communicator.fromRoot { TensorContainer.isContainer(out) ? "yes" : "" }
       let record = finished.isEmpty ? try job.run(plan.settings, out: out, communicator) : nil
       try measure(out, plan.settings.method.description, plan.format.name, plan.activations, record)
+      try communicator.onRoot {
+        try AtomicFile.write(
+          json.serialized(order: .given, indent: 2) + [0x0A], to: command.out + "/comparison.json", replacing: true)
+      }
     }
   }
 
@@ -160,26 +164,40 @@ final class CalibrationComparison {
     return (nearest.score.nll - row.score.nll) / (nearest.score.nll - source.score.nll)
   }
 
-  var table: TextTable {
-    var table = TextTable(
-      [
-        .init("format"), .init("method"), .init("activations"), .init("bits per weight", .right),
-        .init("nats per token", .right), .init("perplexity", .right), .init("recovered", .right),
-      ] + (reference == nil ? [] : [.init("KL", .right), .init("same top", .right)])
-        + [.init("output error", .right), .init("seconds", .right)])
-    for row in rows {
-      let distance = reference == nil ? [] : [
-        row.score.kl.map { Figures.fixed($0, 5) } ?? "-",
-        row.score.sameTop.map { Figures.fixed(100 * $0, 2) + " %" } ?? "-",
-      ]
+  /// One table for each format of activations: perplexity of every method in every format, and the share of the loss by
+  /// rounding to nearest that the method makes good.
+  var text: String {
+    guard let source = rows.first else { return "" }
+    var modes: [MXFormat?] = []
+    var titles: [String] = []
+    for name in command.evaluateActivations.split(separator: ",").map(String.init) {
+      titles.append(
+        name == "none" ? "Weights alone" : name == "same" ? "Weights, and activations in the same format"
+          : "Weights, and activations in \(name)")
+      modes.append(try? MXFormat(named: name))
+    }
+    let lines = zip(titles, zip(modes, command.evaluateActivations.split(separator: ","))).map { title, mode in
+      title + "\n\n" + table(mode.0, isSame: mode.1 == "same").plain
+    }
+    return lines.joined(separator: "\n")
+      + "\n\(job.source.path): perplexity \(Figures.perplexity(exp(source.score.nll))) in full precision; "
+      + "\(Figures.grouped(source.score.tokensScored)) tokens scored in windows of \(context), calibrated on "
+      + "\(job.sample.map { "\($0.sequences.count) x \($0.context)" } ?? "no") tokens. In brackets: the share of the loss by rtn that is "
+      + "made good.\n"
+  }
+
+  private func table(_ activations: MXFormat?, isSame: Bool) -> TextTable {
+    let formats = job.formats
+    var table = TextTable([.init("method")] + formats.map { .init($0.name, .right) })
+    for method in methods {
       table.add(
-        [
-          row.format, row.method, row.activations?.name ?? "-", Figures.fixed(row.bitsPerWeight, 2),
-          Figures.fixed(row.score.nll, 5), Figures.perplexity(exp(row.score.nll)),
-          recovered(row).map { Figures.fixed(100 * $0, 1) + " %" } ?? "-",
-        ] + distance + [
-          row.outputError.map { Figures.scientific($0) } ?? "-", row.seconds.map { Figures.fixed($0, 1) } ?? "-",
-        ])
+        [method] + formats.map { format in
+          let mode = isSame ? format : activations
+          guard let row = rows.first(where: { $0.method == method && $0.format == format.name && $0.activations == mode })
+          else { return "-" }
+          return Figures.perplexity(exp(row.score.nll))
+            + (recovered(row).map { " (\(Figures.fixed(100 * $0, 0)) %)" } ?? "")
+        })
     }
     return table
   }

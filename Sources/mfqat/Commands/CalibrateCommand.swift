@@ -87,7 +87,7 @@ struct CalibrateCommand: ParsableCommand {
     if compare != nil {
       let comparison = try CalibrationComparison(job, self, communicator)
       try comparison.run()
-      if communicator.isRoot { try output.print(comparison.json, comparison.table.plain) }
+      if communicator.isRoot { try output.print(comparison.json, comparison.text) }
       return
     }
     let settings = try communicator.onEveryRank { try job.settings(method, job.formats[0]) }
