@@ -164,7 +164,13 @@ struct CalibrationJob {
         if !command.output.quiet { Terminal.note(Self.line(progress)) }
       }
     }
-    if communicator.isRoot { for note in run.notes { command.output.note(note) } }
+    if communicator.isRoot {
+      for note in run.notes { command.output.note(note) }
+      if let memory = run.memory {
+        let parts = memory.parts.map { "\($0.purpose) \(Figures.bytes($0.bytes))" }
+        command.output.note("a rank will hold \(Figures.bytes(memory.bytes)): \(parts.joined(separator: ", "))")
+      }
+    }
     return try run.run(out: out)
   }
 
