@@ -156,8 +156,8 @@ public final class CalibrationRun {
         "context", "\(sample.context) tokens, the model attends to \(target.contextLimit)",
         hint: "Choose a --context of at most \(target.contextLimit).")
     }
-    var plain = target
-    plain.transforms = OnlineTransforms()
+    // Those that the weights are stored in, where the model was rotated before.
+    let stored = source.configuration.transforms
     let activations = settings.roundsInputs ? settings.activations : nil
     func workspace(_ transforms: OnlineTransforms, _ activations: MXFormat?) throws -> Workspace {
       var c = target
@@ -180,10 +180,10 @@ public final class CalibrationRun {
     }
     let reference = settings.method.correctsUpstream
       ? LayerCalibration.Reference(
-        stream: stream(.middle), parameters: Parameters(target, in: arena, sharing: .layers), space: try workspace(plain.transforms, nil))
+        stream: stream(.middle), parameters: Parameters(target, in: arena, sharing: .layers), space: try workspace(stored, nil))
       : nil
     return LayerCalibration.Text(
-      stream: stream(.attended), sequences: sample.sequences.count, plain: try workspace(plain.transforms, nil),
+      stream: stream(.attended), sequences: sample.sequences.count, plain: try workspace(stored, nil),
       workspace: shared, reference: reference)
   }
 
