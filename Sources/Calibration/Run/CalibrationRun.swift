@@ -130,7 +130,7 @@ public final class CalibrationRun {
       String(decoding: JSONValue.object(try self.identity()).serialized(order: .given), as: UTF8.self)
     }
     let done = try communicator.fromRoot {
-      guard !FileBytes.exists(out) || FileBytes.names(in: out).isEmpty else {
+      guard !FileBytes.exists(out) || FileBytes.isDirectory(out) && FileBytes.names(in: out).isEmpty else {
         throw CalibrationError(out, "exists already", hint: "Remove it or choose another --out: nothing is overwritten.")
       }
       return String(try store.begin(JSONScanner.parse(Array(identity.utf8), path: store.directory).object ?? JSONObject()))
