@@ -93,7 +93,7 @@ public final class CalibrationRun {
     let store = UnitStore(beside: out, layout)
     let done = try begin(store, out)
     var record = CalibrationRecord(settings, sample: sample?.identity, notes: notes, ranks: communicator.size)
-    let text = try sample.map { try layerText($0) }
+    let text = try communicator.onEveryRank { try sample.map { try layerText($0) } }
     for unit in 0..<layout.units.count {
       let clock = ContinuousClock.now
       let result: UnitStore.Unit
