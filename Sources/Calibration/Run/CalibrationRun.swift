@@ -30,6 +30,8 @@ public final class CalibrationRun {
   private let quantized: Set<String>
   private let fixed: FixedReparameterisation?
   private let arena = Arena("calibration")
+  /// Of the source's weights; on the root, once it has begun.
+  private(set) var modelIdentity: String?
 
   /// Refuses methods that do not fit the model, and selections that a product cannot follow.
   ///
@@ -140,9 +142,11 @@ public final class CalibrationRun {
 
   /// Everything that decides the bits of a unit.
   private func identity() throws -> JSONObject {
+    let model = try WeightIdentity.of(source.path).description
+    modelIdentity = model
     var identity = JSONObject()
     identity["version"] = 1
-    identity["model"] = .string(try WeightIdentity.of(source.path).description)
+    identity["model"] = .string(model)
     identity["configuration"] = .string(ContentHash(try source.sidecar(type(of: source).configurationFile)).description)
     identity["text"] = sample.map { .string($0.identity) } ?? .null
     identity["settings"] = settings.json
