@@ -109,8 +109,8 @@ let package = Package(
     tests(
       "CalibrationTests",
       of: [
-        "Calibration", "Transformer", "Communication", "Checkpoints", "Text", "Quantization", "Formats", "Kernels",
-        "Tensors",
+        "Calibration", "Evaluation", "Transformer", "Communication", "Checkpoints", "Text", "Quantization", "Formats",
+        "Kernels", "Tensors",
       ]),
     tests(
       "ConversionTests", of: ["Conversion", "Transformer", "Quantization", "Checkpoints", "Formats", "Kernels", "Tensors"]),

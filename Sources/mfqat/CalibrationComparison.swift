@@ -82,14 +82,32 @@ final class CalibrationComparison {
     for plan in plans {
       let out = "\(command.out)/\(plan.format.name)/\(plan.settings.method)"
       if communicator.isRoot && !command.output.quiet { Terminal.note("\(plan.format) by \(plan.settings.method)") }
-      let finished = try communicator.fromRoot { TensorContainer.isContainer(out) ? "yes" : "" }
-      let record = finished.isEmpty ? try job.run(plan.settings, out: out, communicator) : nil
+      let record = try isFinished(out, plan.settings) ? nil : job.run(plan.settings, out: out, communicator)
       try measure(out, plan.settings.method.description, plan.format.name, plan.activations, record)
       try communicator.onRoot {
         try AtomicFile.write(
           json.serialized(order: .given, indent: 2) + [0x0A], to: command.out + "/comparison.json", replacing: true)
       }
     }
+  }
+
+  /// Whether the anchor is there from before; one that was made from something else is refused.
+  private func isFinished(_ out: String, _ settings: CalibrationSettings) throws -> Bool {
+    let finished = try communicator.fromRoot {
+      guard TensorContainer.isContainer(out) else { return "" }
+      let stored = try AnchorModel(out).metadata["calibration"]?.object
+      var found = JSONObject(), wanted = JSONObject()
+      wanted["model"] = .string(try WeightIdentity.of(job.source.path).description)
+      wanted["settings"] = settings.json
+      wanted["sample"] = settings.method.readsText ? job.sample.map { .string($0.identity) } : .null
+      for key in wanted.keys { found[key] = stored?[key] }
+      if let difference = CalibrationDifference.first(found, wanted) {
+        throw Refusal(
+          "\(out) was calibrated from something else, with another \(difference). Remove it or choose another --out.")
+      }
+      return "finished"
+    }
+    return !finished.isEmpty
   }
 
   private func activations(_ format: MXFormat) throws -> [MXFormat?] {

@@ -47,14 +47,17 @@ struct ReparameterisationModel: Sendable, CustomTestStringConvertible {
       flags: ["tie_word_embeddings": true]),
   ]
 
-  func configuration() throws -> ModelConfiguration {
+  func configuration() throws -> ModelConfiguration { try ModelConfiguration(json: Array(json()), source: name) }
+
+  /// `config.json`
+  func json() throws -> Data {
     var keys: [String: Any] = [
       "architectures": [className], "num_hidden_layers": 2, "vocab_size": 61, "max_position_embeddings": 64,
       "rms_norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 100.0,
     ]
     for (key, value) in changes { keys[key] = value }
     for (key, value) in flags { keys[key] = value }
-    return try ModelConfiguration(json: Array(JSONSerialization.data(withJSONObject: keys)), source: name)
+    return try JSONSerialization.data(withJSONObject: keys, options: .sortedKeys)
   }
 }
 

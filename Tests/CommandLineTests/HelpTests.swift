@@ -6,7 +6,8 @@ import Testing
 /// `MFQAT_UPDATE_SNAPSHOTS=1` writes the files anew; look at the difference before committing it.
 @Suite struct HelpTests {
   static let commands = [
-    "", "prepare", "train", "convert", "evaluate", "compare", "generate", "inspect", "verify", "doctor", "report",
+    "", "prepare", "train", "calibrate", "convert", "evaluate", "compare", "generate", "inspect", "verify", "doctor",
+    "report",
   ]
 
   @Test(arguments: commands)

@@ -7,11 +7,14 @@ enum TinyModel {
   /// - Parameters:
   ///   - architecture: what `config.json` claims.
   ///   - unusable: the tensor whose element 40 becomes NaN.
-  static func write(to folder: String, architecture: String = "LlamaForCausalLM", unusable: String? = nil) throws {
+  ///   - scaling: factors of whole tensors.
+  static func write(
+    to folder: String, architecture: String = "LlamaForCausalLM", unusable: String? = nil, scaling: [String: Float] = [:]
+  ) throws {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     try Data(configuration(architecture).utf8).write(to: URL(fileURLWithPath: folder + "/config.json"))
     try Data(tokenizer.utf8).write(to: URL(fileURLWithPath: folder + "/tokenizer.json"))
-    try weights(unusable: unusable).write(to: URL(fileURLWithPath: folder + "/model.safetensors"))
+    try weights(unusable: unusable, scaling: scaling).write(to: URL(fileURLWithPath: folder + "/model.safetensors"))
   }
 
   static let tensors: [(name: String, shape: [Int])] = [
@@ -55,7 +58,7 @@ enum TinyModel {
       """
   }
 
-  private static func weights(unusable: String?) throws -> Data {
+  private static func weights(unusable: String?, scaling: [String: Float]) throws -> Data {
     var header: [String] = [], data = Data(), state: UInt32 = 1
     for (name, shape) in tensors {
       let start = data.count
@@ -63,7 +66,7 @@ enum TinyModel {
         state = state &* 1_664_525 &+ 1_013_904_223
         let noise = Float(state >> 8) / Float(1 << 24) - 0.5
         let value = name == unusable && index == 40 ? Float.nan : shape.count == 1 ? 1 + noise / 8 : noise / 4
-        data.append(littleEndian: value.bitPattern)
+        data.append(littleEndian: (value * (scaling[name] ?? 1)).bitPattern)
       }
       let dimensions = shape.map(String.init).joined(separator: ",")
       header.append("\"\(name)\":{\"dtype\":\"F32\",\"shape\":[\(dimensions)],\"data_offsets\":[\(start),\(data.count)]}")

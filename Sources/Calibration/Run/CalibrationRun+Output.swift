@@ -17,7 +17,9 @@ extension CalibrationRun {
     record.bitsPerWeight = FormattedWeights.bits(layout, formats: formats).perWeight
     var metadata = JSONObject()
     metadata["method"] = .string("calibrate")
-    metadata["calibration"] = record.metadata
+    var calibration = record.metadata.object ?? JSONObject()
+    calibration["model"] = modelIdentity.map { .string($0) }
+    metadata["calibration"] = .object(calibration)
     try AnchorExport.write(
       directory: out, format: FormatMix(formats, layout).dominant ?? settings.format, scales: settings.storedScales,
       layout: layout, sidecars: try sidecars(), metadata: metadata, verifying: true

@@ -32,6 +32,8 @@ public final class CalibrationRun {
   private let quantized: Set<String>
   private let fixed: FixedReparameterisation?
   private let arena = Arena("calibration")
+  /// Of the source's weights; on the root, once it has begun.
+  private(set) var modelIdentity: String?
 
   /// Refuses methods that do not fit the model, and selections that a product cannot follow.
   ///
@@ -101,7 +103,7 @@ public final class CalibrationRun {
     let done = try begin(store, out)
     var record = CalibrationRecord(
       settings, sample: sample?.identity, notes: notes, ranks: communicator.size, memory: memory)
-    let text = try sample.map { try layerText($0) }
+    let text = try communicator.onEveryRank { try sample.map { try layerText($0) } }
     for unit in 0..<layout.units.count {
       let clock = ContinuousClock.now
       let result: UnitStore.Unit
@@ -138,7 +140,7 @@ public final class CalibrationRun {
       String(decoding: JSONValue.object(try self.identity()).serialized(order: .given), as: UTF8.self)
     }
     let done = try communicator.fromRoot {
-      guard !FileBytes.exists(out) || FileBytes.names(in: out).isEmpty else {
+      guard !FileBytes.exists(out) || FileBytes.isDirectory(out) && FileBytes.names(in: out).isEmpty else {
         throw CalibrationError(out, "exists already", hint: "Remove it or choose another --out: nothing is overwritten.")
       }
       return String(try store.begin(JSONScanner.parse(Array(identity.utf8), path: store.directory).object ?? JSONObject()))
@@ -148,9 +150,11 @@ public final class CalibrationRun {
 
   /// Everything that decides the bits of a unit.
   private func identity() throws -> JSONObject {
+    let model = try WeightIdentity.of(source.path).description
+    modelIdentity = model
     var identity = JSONObject()
     identity["version"] = 1
-    identity["model"] = .string(try WeightIdentity.of(source.path).description)
+    identity["model"] = .string(model)
     identity["configuration"] = .string(ContentHash(try source.sidecar(type(of: source).configurationFile)).description)
     identity["text"] = sample.map { .string($0.identity) } ?? .null
     identity["settings"] = settings.json
@@ -164,8 +168,8 @@ public final class CalibrationRun {
         "context", "\(sample.context) tokens, the model attends to \(target.contextLimit)",
         hint: "Choose a --context of at most \(target.contextLimit).")
     }
-    var plain = target
-    plain.transforms = OnlineTransforms()
+    // Those that the weights are stored in, where the model was rotated before.
+    let stored = source.configuration.transforms
     let activations = settings.roundsInputs ? settings.activations : nil
     func workspace(_ transforms: OnlineTransforms, _ activations: MXFormat?) throws -> Workspace {
       var c = target
@@ -188,10 +192,10 @@ public final class CalibrationRun {
     }
     let reference = settings.method.correctsUpstream
       ? LayerCalibration.Reference(
-        stream: stream(.middle), parameters: Parameters(target, in: arena, sharing: .layers), space: try workspace(plain.transforms, nil))
+        stream: stream(.middle), parameters: Parameters(target, in: arena, sharing: .layers), space: try workspace(stored, nil))
       : nil
     return LayerCalibration.Text(
-      stream: stream(.attended), sequences: sample.sequences.count, plain: try workspace(plain.transforms, nil),
+      stream: stream(.attended), sequences: sample.sequences.count, plain: try workspace(stored, nil),
       workspace: shared, reference: reference)
   }
 

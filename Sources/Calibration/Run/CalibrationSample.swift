@@ -12,23 +12,25 @@ public struct CalibrationSample: Sendable {
   public var tokenCount: Int { sequences.count * context }
 
   /// - Parameters:
+  ///   - name: of the text, for messages; the stream's own where nil.
   ///   - count: sequences wanted; 128 is what GPTQ uses.
   ///   - seed: of the draw.
   /// - Throws: `CalibrationError` for a text with fewer windows than asked for, `TextError` for one without any.
-  public init(_ tokens: TokenStream, count: Int, context: Int, seed: UInt64) throws {
+  public init(_ tokens: TokenStream, name: String? = nil, count: Int, context: Int, seed: UInt64) throws {
     precondition(count > 0 && context >= 2, "\(count) sequences of \(context) tokens")
+    let name = name ?? tokens.name
     guard tokens.count > 0 else {
-      throw CalibrationError(tokens.name, "the text is empty", hint: "Give text like that the model will be used on.")
+      throw CalibrationError(name, "the text is empty", hint: "Give text like that the model will be used on.")
     }
-    let plan = try BatchPlan(tokenCount: tokens.count, context: context, seed: seed, source: tokens.name)
+    let plan = try BatchPlan(tokenCount: tokens.count, context: context, seed: seed, source: name)
     guard plan.windowCount >= count else {
       throw CalibrationError(
-        tokens.name, "has \(plan.windowCount) windows of \(context) tokens, \(count) sequences were asked for",
+        name, "has \(plan.windowCount) windows of \(context) tokens, \(count) sequences were asked for",
         hint: "Give more text, or fewer or shorter sequences.")
     }
     guard count <= MomentAccumulator.sequenceLimit else {
       throw CalibrationError(
-        tokens.name, "\(count) sequences, at most \(MomentAccumulator.sequenceLimit) are summed",
+        name, "\(count) sequences, at most \(MomentAccumulator.sequenceLimit) are summed",
         hint: "Take longer sequences.")
     }
     self.context = context

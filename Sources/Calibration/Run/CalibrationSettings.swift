@@ -50,6 +50,10 @@ public struct CalibrationSettings: Sendable, Hashable {
     for format in [format] + allocation.values {
       if let (problem, hint) = rounding(format).problem { throw CalibrationError("method '\(method)'", problem, hint: hint) }
     }
+    if let scales, scales != .rule(.floor), format.isAnchor {
+      throw CalibrationError("scales", "\(format) is an anchor, whose scales follow the rule floor",
+        hint: "Other scales are for formats from which nothing is cut.")
+    }
     guard [16, 32, 64, 128].contains(rotationBlock) else {
       throw CalibrationError("rotation block", "\(rotationBlock) is not 16, 32, 64 or 128")
     }

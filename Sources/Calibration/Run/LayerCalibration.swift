@@ -32,7 +32,7 @@ struct LayerCalibration {
     let stream: ResidualStream
     /// Sequences of all ranks.
     let sequences: Int
-    /// Runs the layer without online rotations.
+    /// Runs the layer as it is read, before the method's online rotations.
     let plain: Workspace
     /// Makes a workspace whose passes apply these transforms.
     let workspace: (OnlineTransforms) throws -> Workspace
@@ -82,7 +82,8 @@ struct LayerCalibration {
     }
     for (site, choice) in choices where !choice.rotates { result.transforms[layer, site] = nil }
     if !choices.isEmpty { rotations = try OnlineRotations(result.transforms, for: c, in: arena) }
-    rotations.rotateWeights(of: w, index: layer)
+    // A source with rotations of its own stores its weights in their coordinates already.
+    if settings.recipe.online != .none { rotations.rotateWeights(of: w, index: layer) }
 
     if let text {
       try sequential(LayerPass(parameters, text.workspace(result.transforms)), text, &result)

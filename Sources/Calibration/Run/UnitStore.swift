@@ -53,13 +53,23 @@ final class UnitStore {
     guard let found = try JSONScanner.parse(FileBytes.read(file), path: file).object else {
       throw CalibrationError(file, "is no description of a calibration", hint: "Remove \(directory) to begin anew.")
     }
-    for (key, value) in identity.members where found[key] != value {
-      func text(_ value: JSONValue?) -> String { value.map { String(decoding: $0.serialized(order: .given), as: UTF8.self) } ?? "nothing" }
-      throw CalibrationError(
-        directory, "holds an unfinished calibration with another \(key): \(text(found[key])) instead of \(text(value))",
-        hint: "Calibrate as before to go on with it, or remove it to begin anew.")
+    let done = (0..<layout.units.count).first { !FileBytes.exists(path($0)) } ?? layout.units.count
+    if let difference = CalibrationDifference.first(found, identity) {
+      // Where nothing is done nothing can be mixed up: a calibration that was refused at once leaves no trace.
+      guard done == 0 else {
+        throw CalibrationError(
+          directory, "holds an unfinished calibration with another \(difference)",
+          hint: "Calibrate as before to go on with it, or remove it to begin anew.")
+      }
+      try AtomicFile.write(
+        JSONValue.object(identity).serialized(order: .given, indent: 2) + [0x0A], to: file, replacing: true)
     }
-    return (0..<layout.units.count).first { !FileBytes.exists(path($0)) } ?? layout.units.count
+    // What was made behind a unit that has been removed since, and what was being written when the power went.
+    for unit in done..<layout.units.count where FileBytes.exists(path(unit)) {
+      try CommittedDirectories.remove(path(unit))
+    }
+    try CommittedDirectories.removeLeftovers(in: directory, prefix: "unit-")
+    return done
   }
 
   // MARK: Units

@@ -27,17 +27,19 @@ final class ChannelMagnitudes {
   ) throws -> (means: [Float], maxima: [Float]) {
     try communicator.sumDisjoint(&sums)
     try communicator.sumDisjoint(&largest)
-    var means: [Float] = [], maxima: [Float] = []
-    for j in 0..<columns {
-      var sum = 0.0, top = 0.0
-      for s in 0..<sequences {
-        sum += sums[s * columns + j]
-        top = max(top, largest[s * columns + j])
+    return try communicator.onEveryRank {
+      var means: [Float] = [], maxima: [Float] = []
+      for j in 0..<columns {
+        var sum = 0.0, top = 0.0
+        for s in 0..<sequences {
+          sum += sums[s * columns + j]
+          top = max(top, largest[s * columns + j])
+        }
+        guard sum.isFinite else { throw MomentAccumulator.notFinite(name) }
+        means.append(Float(sum / Double(tokens)))
+        maxima.append(Float(top))
       }
-      guard sum.isFinite else { throw MomentAccumulator.notFinite(name) }
-      means.append(Float(sum / Double(tokens)))
-      maxima.append(Float(top))
+      return (means, maxima)
     }
-    return (means, maxima)
   }
 }

@@ -1,6 +1,6 @@
-import Communication
+package import Communication
 import Kernels
-import Tensors
+package import Tensors
 
 /// Σ xᵀx of one input over the sequences of all ranks, and where asked Σ eᵀx with an error e of the layer's output, with the
 /// same bits on any number of ranks.
@@ -9,9 +9,9 @@ import Tensors
 /// summed as integers, which no order changes. The grid follows the first sequence: channel j's energy there has 36 bits,
 /// which leaves 14 for sequences that are louder and 13 for their number. Where that is not enough the pass runs again on
 /// the grid of the loudest.
-final class MomentAccumulator {
+package final class MomentAccumulator {
   /// So many sequences fit the integers.
-  static let sequenceLimit = 1 << 13
+  package static let sequenceLimit = 1 << 13
   private static let firstBits = 36, secondBits = 48
 
   private let communicator: Communicator
@@ -25,6 +25,7 @@ final class MomentAccumulator {
   private var hasGrid = false
   private var fits = true
   private var isFinite = true
+  private var outputIsFinite = true
 
   /// Energies and grid of some channels.
   private final class Channels {
@@ -59,7 +60,7 @@ final class MomentAccumulator {
   /// - Parameters:
   ///   - tokens: of every sequence.
   ///   - outputs: N, to sum Σ eᵀx as well.
-  init(columns K: Int, tokens T: Int, outputs N: Int? = nil, on communicator: Communicator, in arena: Arena) {
+  package init(columns K: Int, tokens T: Int, outputs N: Int? = nil, on communicator: Communicator, in arena: Arena) {
     self.communicator = communicator
     input = Channels(K, in: arena)
     output = N.map { Channels($0, in: arena) }
@@ -76,9 +77,14 @@ final class MomentAccumulator {
   ///   - name: of the input, for messages.
   ///   - pass: adds every sequence of this rank, the root's first one being sequence 0. It may be called a second time and
   ///     has to add the same; it must neither communicate nor throw.
-  func gram(_ name: String, tokens: Int, in arena: Arena, pass: (MomentAccumulator) throws -> Void) throws -> Gram {
+  package func gram(
+    _ name: String, tokens: Int, in arena: Arena, pass: (MomentAccumulator) throws -> Void
+  ) throws -> Gram {
     try run(pass)
-    guard try !communicator.agree(on: !isFinite) else { throw Self.notFinite(name) }
+    try communicator.onEveryRank {
+      guard isFinite else { throw Self.notFinite(name) }
+      guard outputIsFinite else { throw Self.notFinite(name + ", or the output computed from it") }
+    }
     if try communicator.agree(on: !fits) {
       for channels in [input, output].compactMap({ $0 }) {
         try communicator.maximum(&channels.loudest)
@@ -95,7 +101,7 @@ final class MomentAccumulator {
   }
 
   /// Σ eᵀx (N, K), after ``gram(_:tokens:in:pass:)``.
-  func crossMoments(in arena: Arena) -> HostBuffer<Double> {
+  package func crossMoments(in arena: Arena) -> HostBuffer<Double> {
     guard let output else { preconditionFailure("no output errors were summed") }
     var values = HostBuffer<Double>(count: crossSums.count, in: arena)
     SecondMoments.crossValues(&values, from: crossSums, rowScales: output.scales, columnScales: input.scales)
@@ -105,21 +111,21 @@ final class MomentAccumulator {
   private func run(_ pass: (MomentAccumulator) throws -> Void) throws {
     for i in 0..<sums.count { sums[i] = 0 }
     for i in 0..<crossSums.count { crossSums[i] = 0 }
-    (fits, isFinite) = (true, true)
+    (fits, isFinite, outputIsFinite) = (true, true, true)
     try pass(self)
     // A rank without sequences takes part in agreeing on the grid.
     if !hasGrid { try agreeOnGrid() }
   }
 
   /// A sequence's input.
-  func add(_ x: borrowing Tensor) throws {
+  package func add(_ x: borrowing Tensor) throws {
     take(x)
     if !hasGrid { try agreeOnGrid() }
     if !SecondMoments.accumulate(&sums, moments: product, scales: input.scales) { fits = false }
   }
 
   /// A sequence's input, and the error of the layer's output on it.
-  func add(_ x: borrowing Tensor, error e: borrowing Tensor) throws {
+  package func add(_ x: borrowing Tensor, error e: borrowing Tensor) throws {
     take(x)
     output?.take(SecondMoments.energies(of: e))
     if !hasGrid { try agreeOnGrid() }
@@ -127,7 +133,7 @@ final class MomentAccumulator {
     guard let output else { preconditionFailure("no room for output errors") }
     Linear.backwardWeight(&crossProduct, from: e, input: x)
     for (n, energy) in output.last.enumerated() {
-      if !energy.isFinite { isFinite = false }
+      if !energy.isFinite { outputIsFinite = false }
       if energy > 0 && output.scales[n] == 0 { fits = false }
     }
     if !SecondMoments.accumulateCross(

@@ -150,12 +150,16 @@ struct CalibrationJob {
       let tokens = try TokenStream.open(
         command.text, tokenizer: tokenizer, vocabulary: source.configuration.vocabularySize)
       sample = try CalibrationSample(
-        tokens, count: command.options.sequences, context: context, seed: command.options.seed)
+        tokens, name: command.text.joined(separator: ", "), count: command.options.sequences, context: context, seed: command.options.seed)
     }
   }
 
   func settings(_ method: String, _ format: MXFormat) throws -> CalibrationSettings {
-    try command.options.settings(CalibrationMethod(method), format)
+    let settings = try command.options.settings(CalibrationMethod(method), format)
+    guard sample != nil || !settings.method.readsText else {
+      throw Refusal("--text: method \(settings.method) looks at text. Name files of text like that the model will be used on.")
+    }
+    return settings
   }
 
   func run(_ settings: CalibrationSettings, out: String, _ communicator: Communicator) throws -> CalibrationRecord {

@@ -12,7 +12,7 @@ struct CalibrationOptions: ParsableArguments {
   var targets: String?
 
   @Option(help: ArgumentHelp(
-    "Scales of blocks: floor, rceil, even, better-of-two, or mse[:norm]. (default: floor for rtn and anchors, else better-of-two)",
+    "Scales of blocks: floor, rceil, even, better-of-two, or mse[:norm]. (default: floor for rtn and anchors, else mse:2.4)",
     valueName: "rule"))
   var scales: String?
 
