@@ -23,23 +23,27 @@ public final class CalibrationRun {
   /// What the model's shape leaves out of the method.
   public let notes: [String]
   let sample: CalibrationSample?
+  private let allocation: AllocationReport?
   let communicator: Communicator
   private let report: (CalibrationProgress) -> Void
   let layout: ParameterLayout
   private let parameters: Parameters
   private let quantized: Set<String>
-  private let fixed: FixedReparameterisation?
+  let fixed: FixedReparameterisation?
   private let arena = Arena("calibration")
 
   /// Refuses methods that do not fit the model, and selections that a product cannot follow.
   ///
   /// - Parameters:
   ///   - sample: what the method looks at; nil for one that reads no text.
+  ///   - allocation: what the formats in `settings` were chosen by, for the record.
   ///   - report: called on the root after every unit.
   public init(
     _ source: any ModelSource, _ settings: CalibrationSettings, sample: CalibrationSample?,
-    on communicator: Communicator, report: @escaping (CalibrationProgress) -> Void = { _ in }
+    allocation: AllocationReport? = nil, on communicator: Communicator,
+    report: @escaping (CalibrationProgress) -> Void = { _ in }
   ) throws {
+    precondition(allocation.map { $0.plan.formats == settings.allocation } ?? true, "formats of another allocation")
     try settings.check()
     guard sample != nil || !settings.method.readsText else {
       throw CalibrationError("method '\(settings.method)'", "needs text to look at", hint: "Give --text.")
@@ -50,6 +54,7 @@ public final class CalibrationRun {
     let target = fixed?.target ?? source.configuration
     self.source = source
     self.settings = settings
+    self.allocation = allocation
     self.sample = settings.method.readsText ? sample : nil
     self.target = target
     notes = fixed?.notes ?? []
@@ -93,6 +98,7 @@ public final class CalibrationRun {
     let store = UnitStore(beside: out, layout)
     let done = try begin(store, out)
     var record = CalibrationRecord(settings, sample: sample?.identity, notes: notes, ranks: communicator.size)
+    record.allocation = allocation
     let text = try sample.map { try layerText($0) }
     for unit in 0..<layout.units.count {
       let clock = ContinuousClock.now
@@ -118,7 +124,8 @@ public final class CalibrationRun {
           seconds: seconds, isResumed: unit < done))
     }
     record.transforms = target.transforms
-    record.isReparameterised = settings.recipe.changesCoordinates
+    record.coordinates = CoordinateFingerprint(settings.recipe, of: source.coordinates)
+      .coordinates(layers: record.layerCoordinates)
     try communicator.onRoot { try writeAnchor(store, out, &record) }
     record.peakBytes = Int(try communicator.maximum(Int64(ProcessMemory.peakBytes)))
     return record
@@ -141,7 +148,7 @@ public final class CalibrationRun {
   /// Everything that decides the bits of a unit.
   private func identity() throws -> JSONObject {
     var identity = JSONObject()
-    identity["version"] = 1
+    identity["version"] = 2
     identity["model"] = .string(try WeightIdentity.of(source.path).description)
     identity["configuration"] = .string(ContentHash(try source.sidecar(type(of: source).configurationFile)).description)
     identity["text"] = sample.map { .string($0.identity) } ?? .null
@@ -208,6 +215,7 @@ public final class CalibrationRun {
         text: text
       ).run(target.transforms)
       result.rounded = layer.rounded
+      result.coordinates = layer.coordinates
       result.figures = layer.figures
       result.droppedSites = OnlineTransforms.Site.allCases.filter {
         target.transforms[unit - 1, $0] != nil && layer.transforms[unit - 1, $0] == nil
@@ -252,7 +260,7 @@ public final class CalibrationRun {
   }
 
   /// Weights of a unit as the source has them; a head of its own begins as a tied source's embedding.
-  private func read(_ unit: Int, into parameters: Parameters) throws {
+  func read(_ unit: Int, into parameters: Parameters) throws {
     let stored = Dictionary(uniqueKeysWithValues: ParameterLayout(source.configuration).all.map { ($0.spec.name, $0.spec) })
     for spec in layout.units[unit].parameters {
       let name = spec.name == ParameterLayout.headName ? NormFolding.headSource(of: source.configuration) : spec.name

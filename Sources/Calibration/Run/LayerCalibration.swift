@@ -57,6 +57,8 @@ struct LayerCalibration {
     var figures: [ProductFigures] = []
     /// What this layer runs with: RoSTE may have dropped some.
     var transforms: OnlineTransforms
+    /// Of the weights before they were rounded, where the method scales them.
+    var coordinates: String?
   }
 
   private static let sites: [OnlineTransforms.Site] = [.queryKeyValue, .output, .gateUp, .down]
@@ -83,6 +85,7 @@ struct LayerCalibration {
     for (site, choice) in choices where !choice.rotates { result.transforms[layer, site] = nil }
     if !choices.isEmpty { rotations = try OnlineRotations(result.transforms, for: c, in: arena) }
     rotations.rotateWeights(of: w, index: layer)
+    result.coordinates = CoordinateFingerprint.layer(parameters.units[layer + 1], settings.recipe)
 
     if let text {
       try sequential(LayerPass(parameters, text.workspace(result.transforms)), text, &result)
