@@ -103,8 +103,8 @@ let package = Package(
     tests(
       "TrainingTests",
       of: [
-        "Training", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization", "Formats",
-        "Kernels", "Tensors",
+        "Training", "Calibration", "Transformer", "Settings", "Communication", "Checkpoints", "Text", "Quantization",
+        "Formats", "Kernels", "Tensors",
       ]),
     tests(
       "CalibrationTests",

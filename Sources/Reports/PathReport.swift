@@ -17,6 +17,9 @@ public struct PathReport: Sendable, Equatable {
     public var modelDistance: Double
     /// Σ t² = Σ ‖Ŵ - W₀‖² / ‖W₀‖² over the quantized tensors.
     public var localError: Double
+    /// Σ ‖(W - Ŵ)X‖² / ‖WX‖² over the products of a calibrated anchor, on its calibration text; nil where nobody has
+    /// recorded it.
+    public var outputError: Double?
     /// Losses from the start (t = 0) to the candidate (t = 1), and beyond if asked for.
     public var line: [Point]
     /// The first t at which the loss is too far above the start's, or the last measured if it never is.
@@ -29,7 +32,7 @@ public struct PathReport: Sendable, Equatable {
 
     public init(
       source: String, format: String, method: String, bitsPerWeight: Double, nll: Double, quantizedDistance: Double,
-      modelDistance: Double, localError: Double, line: [Point], basinEnd: Double, leavesBasin: Bool
+      modelDistance: Double, localError: Double, outputError: Double? = nil, line: [Point], basinEnd: Double, leavesBasin: Bool
     ) {
       self.source = source
       self.format = format
@@ -39,6 +42,7 @@ public struct PathReport: Sendable, Equatable {
       self.quantizedDistance = quantizedDistance
       self.modelDistance = modelDistance
       self.localError = localError
+      self.outputError = outputError
       self.line = line
       self.basinEnd = basinEnd
       self.leavesBasin = leavesBasin
@@ -70,10 +74,13 @@ public struct PathReport: Sendable, Equatable {
   public var candidates: [Candidate]
   /// Spearman's correlation over the candidates of local error and loss; nil where there are too few.
   public var rankCorrelation: Double?
+  /// The same of output error and loss, over the candidates that have one.
+  public var outputRankCorrelation: Double?
 
   public init(
     start: String, startNLL: Double, text: [String], context: Int, tokensScored: Int, activations: String?,
-    tensorCount: Int, basinRise: Double, candidates: [Candidate], rankCorrelation: Double?
+    tensorCount: Int, basinRise: Double, candidates: [Candidate], rankCorrelation: Double?,
+    outputRankCorrelation: Double? = nil
   ) {
     self.start = start
     self.startNLL = startNLL
@@ -85,13 +92,18 @@ public struct PathReport: Sendable, Equatable {
     self.basinRise = basinRise
     self.candidates = candidates
     self.rankCorrelation = rankCorrelation
+    self.outputRankCorrelation = outputRankCorrelation
   }
 }
 
 // MARK: - Machines
 
 extension PathReport {
-  /// Figures that are not finite are null. `activations` is there only where it was asked for.
+  /// Whether any candidate has been calibrated on text.
+  private var hasOutputErrors: Bool { candidates.contains { $0.outputError != nil } }
+
+  /// Figures that are not finite are null. `activations` is there only where it was asked for, output errors where a
+  /// candidate has one.
   public var json: JSONValue {
     func number(_ value: Double?) -> JSONValue { EvaluationRecord.number(value) }
     var object = JSONObject()
@@ -106,7 +118,7 @@ extension PathReport {
     object["tensors"] = .integer(tensorCount)
     object["basin_rise"] = number(basinRise)
     object["candidates"] = .array(candidates.map { candidate in
-      [
+      let value: JSONValue = [
         "source": .string(candidate.source), "format": .string(candidate.format),
         "method": .string(candidate.method), "bits_per_weight": number(candidate.bitsPerWeight),
         "nll": number(candidate.nll), "perplexity": number(candidate.perplexity),
@@ -118,8 +130,12 @@ extension PathReport {
           "left": .bool(candidate.leavesBasin),
         ],
       ]
+      var object = value.object ?? JSONObject()
+      if hasOutputErrors { object["output_error"] = number(candidate.outputError) }
+      return .object(object)
     })
     object["rank_correlation"] = number(rankCorrelation)
+    if hasOutputErrors { object["output_rank_correlation"] = number(outputRankCorrelation) }
     return .object(object)
   }
 }
@@ -141,17 +157,17 @@ extension PathReport {
     var table = TextTable([
       .init(""), .init("model"), .init("format"), .init("how"), .init("nats per token", .right),
       .init("perplexity", .right), .init("distance", .right), .init("of model", .right), .init("local error", .right),
-      .init("basin radius", .right),
-    ])
+    ] + (hasOutputErrors ? [.init("output error", .right)] : []) + [.init("basin radius", .right)])
     table.add([
       "start", start, "", "", Figures.fixed(startNLL, 5),
       Figures.perplexity(EvaluationRecord.Result.exponential(startNLL)), "", "", "", "",
-    ])
+    ] + (hasOutputErrors ? [""] : []))
     for (index, candidate) in candidates.enumerated() {
       table.add([
         Self.name(index), candidate.source, candidate.format, candidate.method, Figures.fixed(candidate.nll, 5),
         Figures.perplexity(candidate.perplexity), Figures.fixed(candidate.quantizedDistance, 5),
         Figures.fixed(candidate.modelDistance, 5), Figures.fixed(candidate.localError, 5),
+      ] + (hasOutputErrors ? [candidate.outputError.map { Figures.fixed($0, 5) } ?? "-"] : []) + [
         (candidate.leavesBasin ? "" : ">= ") + Figures.fixed(candidate.basinRadius, 5),
       ])
     }
@@ -169,8 +185,11 @@ extension PathReport {
 
   private var notes: String {
     let rounded = activations.map { ", linear inputs in \($0)" } ?? ""
-    let correlation = rankCorrelation.map { Figures.fixed($0, 3) }
-      ?? (candidates.count < 3 ? "needs 3 candidates or more" : "not defined here: one side has no order")
+    let calibrated = candidates.filter { $0.outputError != nil }.count
+    let outputs = calibrated == 0 ? "" : """
+      \nOutput error: sum of the relative squared errors of the products' outputs on the calibration text. Rank \
+      correlation of it and loss, over \(calibrated): \(Self.correlation(outputRankCorrelation, of: calibrated)).
+      """
     return """
       Nats a token at w0 + t (w - w0): t = 0 is the start, t = 1 the candidate.
       \(text.joined(separator: ", ")): \(Figures.grouped(tokensScored)) tokens scored in windows of \
@@ -178,8 +197,13 @@ extension PathReport {
       Distance: |w - w0| / |w0| over \(tensorCount) tensors, and over the model. Local error: sum of their squared \
       relative errors. Basin: until the loss is \(Figures.fixed(100 * basinRise, 2)) % above the start's, as a \
       distance of the model.
-      Rank correlation of local error and loss: \(correlation).
+      Rank correlation of local error and loss: \(Self.correlation(rankCorrelation, of: candidates.count)).\(outputs)
       """
+  }
+
+  private static func correlation(_ value: Double?, of count: Int) -> String {
+    value.map { Figures.fixed($0, 3) }
+      ?? (count < 3 ? "needs 3 candidates or more" : "not defined here: one side has no order")
   }
 
   /// A, B, ... Z, then numbers.

@@ -59,7 +59,8 @@ final class CheckpointSave {
     trainer.note(.saving)
     try trainer.updateReplica()
     let target = folder + "/" + trainer.mark.name
-    let metadata = try CheckpointState(trainer, identity).metadata
+    var metadata = try CheckpointState(trainer, identity).metadata
+    origin.source?.coordinates.state(in: &metadata)
     var directory: ContainerWriter?
     temporary = try communicator.fromRoot {
       let place = FileBytes.exists(target) ? target + Self.secondMark : target

@@ -198,6 +198,7 @@ public final class TrainingRun {
     provenance["schedule"] = .string(settings.quantization.schedule.rawValue)
     provenance["path"] = .string(settings.quantization.path.rawValue)
     provenance["estimator"] = .string(settings.quantization.estimator.rawValue)
+    origin.source?.coordinates.state(in: &provenance)
     try AnchorOfRun.write(trainer, format: format, origin: origin, metadata: provenance, to: directory.anchor)
     report("wrote the \(format.name) anchor \(directory.anchor)")
   }

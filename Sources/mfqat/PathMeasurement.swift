@@ -1,4 +1,5 @@
 import Calibration
+import Checkpoints
 import Evaluation
 import Formats
 import Quantization
@@ -15,6 +16,8 @@ final class PathMeasurement {
     let nll: Double
     let distances: WeightDistances
     let line: LossLine
+    /// Σ ‖(W - Ŵ)X‖² / ‖WX‖² over its products, as its calibration has recorded it; nil for other models.
+    let outputError: Double?
   }
 
   /// Of the start, in the arithmetic of the candidates.
@@ -67,7 +70,17 @@ final class PathMeasurement {
       })
     return Candidate(
       format: format, weights: weights, quantized: try quantized(model, format),
-      nll: line.points.first { $0.t == 1 }?.loss ?? .nan, distances: distances, line: line)
+      nll: line.points.first { $0.t == 1 }?.loss ?? .nan, distances: distances, line: line,
+      outputError: Self.outputError(model, format))
+  }
+
+  /// Of an anchor as it was calibrated: a slice of it has other errors.
+  private static func outputError(_ model: any ModelSource, _ format: FormatChoice) -> Double? {
+    guard let anchor = model as? AnchorModel, format == .stored || format == .block(anchor.format) && !anchor.mix.isMixed,
+      let products = anchor.metadata["calibration"]?["products"]?.array
+    else { return nil }
+    let errors = products.compactMap { $0["output_error"]?.double }
+    return errors.isEmpty || errors.count < products.count ? nil : errors.reduce(0, +)
   }
 
   private func quantized(_ model: any ModelSource, _ format: FormatChoice) throws -> Set<String> {

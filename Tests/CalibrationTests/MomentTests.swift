@@ -67,7 +67,7 @@ import Testing
     try Communicator.onThreads(ranks) { communicator in
       let arena = Arena("moments"), own = Array(stride(from: communicator.rank, to: sequences, by: communicator.size))
       let moments = MomentAccumulator(
-        columns: columns, outputs: crossed ? outputs : nil, on: communicator, in: arena)
+        columns: columns, tokens: length, outputs: crossed ? outputs : nil, on: communicator, in: arena)
       var calls = 0
       let gram = try moments.gram("an input", tokens: sequences * length, in: arena) { moments in
         calls += 1
@@ -149,7 +149,7 @@ import Testing
     for ranks in [1, 3] {
       Calibrating.refused("layer 7, input of o", "NaN or infinity") {
         _ = try Communicator.onThreads(ranks) { communicator in
-          let moments = MomentAccumulator(columns: Self.columns, on: communicator, in: Arena("moments"))
+          let moments = MomentAccumulator(columns: Self.columns, tokens: Self.length, on: communicator, in: Arena("moments"))
           let own = Array(stride(from: communicator.rank, to: 4, by: communicator.size))
           _ = try moments.gram("layer 7, input of o", tokens: 4 * Self.length, in: Arena("gram")) { moments in
             for s in own {

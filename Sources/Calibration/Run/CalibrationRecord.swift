@@ -24,7 +24,10 @@ public struct CalibrationRecord: Sendable {
   public let ranks: Int
   public internal(set) var figures: [ProductFigures] = []
   public internal(set) var transforms = OnlineTransforms()
-  public internal(set) var isReparameterised = false
+  /// What weights of the anchor can be compared with.
+  public internal(set) var coordinates = WeightCoordinates()
+  /// What the formats of groups were chosen by; nil where they were given.
+  public internal(set) var allocation: AllocationReport?
   /// Constants of the norms where the method records them.
   public internal(set) var normScales: SLaNC?
   public internal(set) var bitsPerWeight = 32.0
@@ -34,6 +37,7 @@ public struct CalibrationRecord: Sendable {
   /// The most memory of a rank that was resident at once; 0 where the system does not say.
   public internal(set) var peakBytes = 0
   private var normLayers: [SLaNC.Layer] = []
+  private(set) var layerCoordinates: [String] = []
 
   init(_ settings: CalibrationSettings, sample: String?, notes: [String], ranks: Int, memory: CalibrationMemory?) {
     self.settings = settings
@@ -45,6 +49,7 @@ public struct CalibrationRecord: Sendable {
 
   mutating func add(_ unit: UnitStore.Unit, seconds: Double) {
     figures += unit.figures
+    if let hash = unit.coordinates { layerCoordinates.append(hash) }
     self.seconds += seconds
     if unit.normScales.count == 2 {
       normLayers.append(SLaNC.Layer(postAttention: unit.normScales[0], postFeedForward: unit.normScales[1]))
@@ -57,10 +62,12 @@ public struct CalibrationRecord: Sendable {
     var object = JSONObject()
     object["settings"] = settings.json
     object["sample"] = sample.map { .string($0) } ?? .null
-    object["reparameterised"] = .bool(isReparameterised)
+    object["reparameterised"] = .bool(coordinates.isReparameterised)
+    object["coordinates"] = coordinates.fingerprint.map { .string($0) }
     object["notes"] = .array(notes.map { .string($0) })
     object["products"] = .array(figures.map(\.json))
     object["norm_scales"] = normScales?.json
+    object["allocation"] = allocation?.json
     return .object(object)
   }
 

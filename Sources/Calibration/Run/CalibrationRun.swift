@@ -25,12 +25,13 @@ public final class CalibrationRun {
   /// Of this rank; nil where no text is looked at.
   public let memory: CalibrationMemory?
   let sample: CalibrationSample?
+  private let allocation: AllocationReport?
   let communicator: Communicator
   private let report: (CalibrationProgress) -> Void
   let layout: ParameterLayout
   private let parameters: Parameters
   private let quantized: Set<String>
-  private let fixed: FixedReparameterisation?
+  let fixed: FixedReparameterisation?
   private let arena = Arena("calibration")
   /// Of the source's weights; on the root, once it has begun.
   private(set) var modelIdentity: String?
@@ -39,11 +40,14 @@ public final class CalibrationRun {
   ///
   /// - Parameters:
   ///   - sample: what the method looks at; nil for one that reads no text.
+  ///   - allocation: what the formats in `settings` were chosen by, for the record.
   ///   - report: called on the root after every unit.
   public init(
     _ source: any ModelSource, _ settings: CalibrationSettings, sample: CalibrationSample?,
-    on communicator: Communicator, report: @escaping (CalibrationProgress) -> Void = { _ in }
+    allocation: AllocationReport? = nil, on communicator: Communicator,
+    report: @escaping (CalibrationProgress) -> Void = { _ in }
   ) throws {
+    precondition(allocation.map { $0.plan.formats == settings.allocation } ?? true, "formats of another allocation")
     try settings.check()
     guard sample != nil || !settings.method.readsText else {
       throw CalibrationError("method '\(settings.method)'", "needs text to look at", hint: "Give --text.")
@@ -54,6 +58,7 @@ public final class CalibrationRun {
     let target = fixed?.target ?? source.configuration
     self.source = source
     self.settings = settings
+    self.allocation = allocation
     self.sample = settings.method.readsText ? sample : nil
     self.target = target
     notes = fixed?.notes ?? []
@@ -103,6 +108,7 @@ public final class CalibrationRun {
     let done = try begin(store, out)
     var record = CalibrationRecord(
       settings, sample: sample?.identity, notes: notes, ranks: communicator.size, memory: memory)
+    record.allocation = allocation
     let text = try communicator.onEveryRank { try sample.map { try layerText($0) } }
     for unit in 0..<layout.units.count {
       let clock = ContinuousClock.now
@@ -128,7 +134,8 @@ public final class CalibrationRun {
           seconds: seconds, isResumed: unit < done))
     }
     record.transforms = target.transforms
-    record.isReparameterised = settings.recipe.changesCoordinates
+    record.coordinates = CoordinateFingerprint(settings.recipe, of: source.coordinates)
+      .coordinates(layers: record.layerCoordinates)
     try communicator.onRoot { try writeAnchor(store, out, &record) }
     record.peakBytes = Int(try communicator.maximum(Int64(ProcessMemory.peakBytes)))
     return record
@@ -220,6 +227,7 @@ public final class CalibrationRun {
         text: text
       ).run(target.transforms)
       result.rounded = layer.rounded
+      result.coordinates = layer.coordinates
       result.figures = layer.figures
       result.droppedSites = OnlineTransforms.Site.allCases.filter {
         target.transforms[unit - 1, $0] != nil && layer.transforms[unit - 1, $0] == nil
@@ -264,7 +272,7 @@ public final class CalibrationRun {
   }
 
   /// Weights of a unit as the source has them; a head of its own begins as a tied source's embedding.
-  private func read(_ unit: Int, into parameters: Parameters) throws {
+  func read(_ unit: Int, into parameters: Parameters) throws {
     let stored = Dictionary(uniqueKeysWithValues: ParameterLayout(source.configuration).all.map { ($0.spec.name, $0.spec) })
     for spec in layout.units[unit].parameters {
       let name = spec.name == ParameterLayout.headName ? NormFolding.headSource(of: source.configuration) : spec.name

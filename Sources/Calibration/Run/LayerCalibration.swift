@@ -57,6 +57,8 @@ struct LayerCalibration {
     var figures: [ProductFigures] = []
     /// What this layer runs with: RoSTE may have dropped some.
     var transforms: OnlineTransforms
+    /// Of the weights before they were rounded, where the method scales them.
+    var coordinates: String?
   }
 
   private static let sites: [OnlineTransforms.Site] = [.queryKeyValue, .output, .gateUp, .down]
@@ -84,6 +86,7 @@ struct LayerCalibration {
     if !choices.isEmpty { rotations = try OnlineRotations(result.transforms, for: c, in: arena) }
     // A source with rotations of its own stores its weights in their coordinates already.
     if settings.recipe.online != .none { rotations.rotateWeights(of: w, index: layer) }
+    result.coordinates = CoordinateFingerprint.layer(parameters.units[layer + 1], settings.recipe)
 
     if let text {
       try sequential(LayerPass(parameters, text.workspace(result.transforms)), text, &result)

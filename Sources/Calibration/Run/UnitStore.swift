@@ -29,6 +29,8 @@ final class UnitStore {
     var droppedSites: [String] = []
     /// Of SLaNC: n of the norm inside the layer, and of the norm behind it.
     var normScales: [Double] = []
+    /// Of a layer's scaled weights (``CoordinateFingerprint``).
+    var coordinates: String?
   }
 
   // MARK: Beginning
@@ -80,6 +82,7 @@ final class UnitStore {
     metadata["figures"] = .array(result.figures.map(\.json))
     metadata["dropped_sites"] = .array(result.droppedSites.map { .string($0) })
     metadata["norm_scales"] = .array(result.normScales.map { .number($0) })
+    metadata["coordinates"] = result.coordinates.map { .string($0) }
     let writer = try ContainerWriter(
       directory: path(unit), format: format.name, scaleRule: scales.name, metadata: metadata)
     let places = ProductPlaces(layout.units[unit])
@@ -179,6 +182,7 @@ final class UnitStore {
     }
     unit.droppedSites = (metadata["dropped_sites"]?.array ?? []).compactMap(\.string)
     unit.normScales = (metadata["norm_scales"]?.array ?? []).compactMap(\.double)
+    unit.coordinates = metadata["coordinates"]?.string
     return unit
   }
 }

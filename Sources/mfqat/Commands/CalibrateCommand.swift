@@ -19,6 +19,10 @@ struct CalibrateCommand: ParsableCommand {
       lowers maxima; slanc records norm scales. Interrupted, it goes on from the last finished layer when it is started \
       again the same way. With --compare several methods and formats are calibrated one after the other into DIR, \
       evaluated on --evaluate, and shown side by side.
+
+      With --bits formats are chosen: noise on one group of weights at a time shows how much the outputs suffer, and \
+      the budget goes where it helps most. That needs the whole model in memory; started again it measures again, and \
+      finds the same.
       """)
 
   @Option(help: ArgumentHelp("Model to calibrate.", valueName: "source"))
@@ -33,11 +37,17 @@ struct CalibrateCommand: ParsableCommand {
   var method = "gptq"
 
   @Option(
-    help: ArgumentHelp("Format of the codes; several with --compare.", valueName: "format"))
-  var format: String
+    help: ArgumentHelp("Format of the codes; several with --compare, none with --bits.", valueName: "format"))
+  var format: String?
 
   @Option(help: ArgumentHelp("Directory to write; absent or empty.", valueName: "anchor"))
   var out: String
+
+  @Option(help: ArgumentHelp(
+    "Also write the sequences that are looked at, for mfqat train with data.context as --context.", valueName: "token-file"))
+  var saveSample: String?
+
+  @OptionGroup(title: "Allocation") var allocation: AllocationOptions
 
   @OptionGroup(title: "Method") var options: CalibrationOptions
 
@@ -63,6 +73,9 @@ struct CalibrateCommand: ParsableCommand {
   func validate() throws {
     if compare != nil && evaluate.isEmpty { throw ValidationError("--compare measures: name a text with --evaluate.") }
     if compare == nil && !evaluate.isEmpty { throw ValidationError("--evaluate is for --compare. To measure an anchor: mfqat evaluate.") }
+    try allocation.validate(
+      format: format, compares: compare != nil, hasText: !text.isEmpty, hasTargets: options.targets != nil)
+    if saveSample != nil && text.isEmpty { throw ValidationError("--save-sample: without --text there are no sequences to write.") }
     if options.sequences < 1 { throw ValidationError("--sequences \(options.sequences): at least one is needed.") }
     if let context = options.context, context < 2 {
       throw ValidationError("--context \(context): a sequence has at least 2 tokens.")
@@ -84,14 +97,15 @@ struct CalibrateCommand: ParsableCommand {
   private func calibrate(_ communicator: Communicator) throws {
     // Every rank reads the same files, so every rank fails alike; the first one says why.
     let job = try communicator.onEveryRank { try CalibrationJob(self, isRoot: communicator.isRoot) }
+    try communicator.onRoot { try job.saveSample() }
     if compare != nil {
       let comparison = try CalibrationComparison(job, self, communicator)
       try comparison.run()
       if communicator.isRoot { try output.print(comparison.json, comparison.text) }
       return
     }
-    let settings = try communicator.onEveryRank { try job.settings(method, job.formats[0]) }
-    let record = try job.run(settings, out: out, communicator)
+    let (settings, report) = try job.settings(communicator)
+    let record = try job.run(settings, allocation: report, out: out, communicator)
     if communicator.isRoot { try output.print(Self.object(record, out), Self.table(record, out)) }
   }
 
@@ -121,7 +135,21 @@ struct CalibrateCommand: ParsableCommand {
     let summary = "\(out): \(record.settings.method), \(Figures.fixed(record.bitsPerWeight, 3)) bits a weight, "
       + "\(Figures.fixed(record.seconds, 1)) s on \(record.ranks) rank\(record.ranks == 1 ? "" : "s"), peak memory of a rank "
       + "\(Figures.fixed(Double(record.peakBytes) / 1_048_576, 0)) MiB\n"
-    return table.plain + summary
+    return (record.allocation.map(Self.table) ?? "") + table.plain + summary
+  }
+
+  /// What was chosen, and what one format everywhere would have given instead.
+  private static func table(_ report: AllocationReport) -> String {
+    let (header, rows) = report.table
+    var table = TextTable(header.enumerated().map { .init($1, [0, 3].contains($0) ? .left : .right) })
+    for row in rows { table.add(row) }
+    var uniform = TextTable([.init("predicted"), .init("bits per weight", .right), .init("nats per token", .right)])
+    let all = report.allocation
+    uniform.add(["this allocation", Figures.fixed(all.bitsPerWeight, 3), Figures.scientific(all.predicted)])
+    for one in report.uniform {
+      uniform.add(["all " + one.format.name, Figures.fixed(one.bitsPerWeight, 3), Figures.scientific(one.predicted)])
+    }
+    return "\(table.plain)\n\(uniform.plain)\n"
   }
 }
 
@@ -135,9 +163,9 @@ struct CalibrationJob {
   init(_ command: CalibrateCommand, isRoot: Bool) throws {
     self.command = command
     source = try ModelSources.open(command.model) { if isRoot { command.output.note($0) } }
-    formats = try command.format.split(separator: ",").map { try MXFormat(named: String($0)) }
-    guard formats.count == 1 || command.compare != nil && !formats.isEmpty else {
-      throw Refusal("--format \(command.format): one format is calibrated at a time; several are for --compare.")
+    formats = try (command.format ?? "").split(separator: ",").map { try MXFormat(named: String($0)) }
+    guard command.allocation.bits != nil || formats.count == 1 || command.compare != nil && !formats.isEmpty else {
+      throw Refusal("--format \(command.format ?? ""): one format is calibrated at a time; several are for --compare.")
     }
     if command.text.isEmpty {
       sample = nil
@@ -162,9 +190,47 @@ struct CalibrationJob {
     return settings
   }
 
-  func run(_ settings: CalibrationSettings, out: String, _ communicator: Communicator) throws -> CalibrationRecord {
+  /// The one calibration asked for, its formats chosen where none is named. Collective.
+  func settings(_ communicator: Communicator) throws -> (settings: CalibrationSettings, allocation: AllocationReport?) {
+    let wanted = try communicator.onEveryRank { () -> AllocationRequest? in
+      try command.allocation.request(sequences: sample?.sequences.count ?? 0)
+    }
+    guard let sample, let request = wanted else {
+      return (try communicator.onEveryRank { try self.settings(command.method, formats[0]) }, nil)
+    }
+    var settings = try communicator.onEveryRank { try self.settings(command.method, request.candidates[0]) }
+    let meter = command.output.meter("sensitivities", unit: "measurements")
+    let report = try CalibrationRun.allocate(request, source, settings, sample: sample, on: communicator) { done, total in
+      if communicator.isRoot { meter.update(done, of: total) }
+    }
+    meter.finish()
+    settings.adopt(report, of: source)
+    return (settings, report)
+  }
+
+  /// Writes the sequences one after the other, as training cuts them again.
+  func saveSample() throws {
+    guard let path = command.saveSample, let sample else { return }
+    let tokens = sample.sequences.flatMap { $0 }
+    if FileBytes.exists(path) {
+      // A calibration that goes on finds what it has written.
+      let file = try TokenFile(path)
+      guard file.count == tokens.count, tokens.indices.allSatisfy({ file[$0] == tokens[$0] }) else {
+        throw Refusal("--save-sample \(path): the file exists and holds other tokens. Remove it or choose another name.")
+      }
+      return
+    }
+    let tokenizer = try source.tokenizer()
+    try TokenFile.write(
+      tokens, vocabularySize: tokenizer.vocabularySize, tokenizerHash: tokenizer.contentHash,
+      textHash: Checkpoints.ContentHash(Array(sample.identity.utf8)).description, to: path)
+  }
+
+  func run(
+    _ settings: CalibrationSettings, allocation: AllocationReport? = nil, out: String, _ communicator: Communicator
+  ) throws -> CalibrationRecord {
     let run = try communicator.onEveryRank {
-      try CalibrationRun(source, settings, sample: sample, on: communicator) { progress in
+      try CalibrationRun(source, settings, sample: sample, allocation: allocation, on: communicator) { progress in
         if !command.output.quiet { Terminal.note(Self.line(progress)) }
       }
     }

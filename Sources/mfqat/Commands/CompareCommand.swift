@@ -18,7 +18,8 @@ struct CompareCommand: ParsableCommand {
       For each CANDIDATE, on the same tokens: perplexity; its distance from the weights of START, relative to their \
       norm; the sum of its tensors' squared relative errors; the loss on the straight line from START to it, and how \
       far along that line the loss stays near the start's (the basin). Over 3 candidates or more: the rank correlation \
-      of those errors and the loss. START given again as a candidate, with --format, is rounding to nearest.
+      of those errors and the loss. Anchors that were calibrated on text have a second error, of the outputs of their \
+      layers on that text. START given again as a candidate, with --format, is rounding to nearest.
 
       All models must be in the same coordinates: a rotated or rescaled model is far from its original, though it is \
       the same function. Memory: two models and what evaluate needs.
@@ -60,6 +61,9 @@ struct CompareCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Use only the first tokens of the text.", valueName: "n"))
   var maxTokens: Int?
 
+  @Option(help: ArgumentHelp("Also write the object of --json to this file.", valueName: "file"))
+  var record: String?
+
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -79,7 +83,7 @@ struct CompareCommand: ParsableCommand {
     let start = try ModelSources.open(start, note: output.note)
     let models = try candidates.map { try ModelSources.open($0, note: output.note) }
     for model in models { try Coordinates.requireSame(model, start) }
-    if Coordinates.isReparameterised(start) {
+    if start.coordinates.isReparameterised, ([start] + models).contains(where: { $0.coordinates.fingerprint == nil }) {
       output.note("all models are reparameterised: that it was done alike in all of them cannot be checked")
     }
     let choices = try models.map { try EvaluationFormats.resolve(format.map { [$0] }, for: $0)[0] }
@@ -104,6 +108,9 @@ struct CompareCommand: ParsableCommand {
       output.note(
         "\(candidate.source) is farther from \(report.start) than that is from 0: hardly the same coordinates")
     }
+    if let record {
+      try AtomicFile.write(report.json.serialized(order: .given, indent: 2) + [0x0A], to: record)
+    }
     try output.print(report.json, report.plain)
   }
 
@@ -118,28 +125,22 @@ struct CompareCommand: ParsableCommand {
         bitsPerWeight: candidate.weights.bitsPerWeight, nll: candidate.nll,
         quantizedDistance: candidate.distances.relativeDistance(over: tensors),
         modelDistance: candidate.distances.relativeDistance(),
-        localError: candidate.distances.summedRelativeError(over: tensors),
+        localError: candidate.distances.summedRelativeError(over: tensors), outputError: candidate.outputError,
         line: candidate.line.points.map { PathReport.Point(t: $0.t, nll: $0.loss) }, basinEnd: basin.t,
         leavesBasin: basin.isLeft)
     }
+    let calibrated = records.filter { $0.outputError != nil }
     return PathReport(
       start: start, startNLL: path.startScore.nll, text: text, context: path.startScore.context,
       tokensScored: path.startScore.tokensScored, activations: activations?.name, tensorCount: tensors.count,
       basinRise: basinRise / 100, candidates: records,
-      rankCorrelation: RankCorrelation.spearman(records.map(\.localError), records.map(\.nll)))
+      rankCorrelation: RankCorrelation.spearman(records.map(\.localError), records.map(\.nll)),
+      outputRankCorrelation: RankCorrelation.spearman(calibrated.compactMap(\.outputError), calibrated.map(\.nll)))
   }
 }
 
 /// Whether weights of two models can be subtracted.
 enum Coordinates {
-  /// Whether the model says that its weights were rotated or scaled without changing its function.
-  static func isReparameterised(_ model: any ModelSource) -> Bool {
-    let metadata = (model as? AnchorModel)?.metadata ?? (model as? CheckpointModel)?.metadata ?? JSONObject()
-    // A slice keeps what its anchor says under a key of its own.
-    let says = [metadata["calibration"], metadata["anchor_metadata"]?["calibration"]]
-    return says.contains { $0?["reparameterised"]?.bool == true } || !model.configuration.transforms.isEmpty
-  }
-
   static func requireSame(_ model: any ModelSource, _ start: any ModelSource) throws {
     let hint =
       "Give a start in the same coordinates: the model it was calibrated or trained from, transformed in the same way."
@@ -151,11 +152,15 @@ enum Coordinates {
     if a.transforms != b.transforms {
       throw Refusal("\(model.path): rotates activations while it runs otherwise than \(start.path). \(hint)")
     }
-    let (own, other) = (isReparameterised(model), isReparameterised(start))
-    if own != other {
+    let (own, other) = (model.coordinates, start.coordinates)
+    if own.isReparameterised != other.isReparameterised {
       throw Refusal(
-        "\(own ? model.path : start.path): its weights are reparameterised, those of "
-          + "\(own ? start.path : model.path) are not. \(hint)")
+        "\(own.isReparameterised ? model.path : start.path): its weights are reparameterised, those of "
+          + "\(own.isReparameterised ? start.path : model.path) are not. \(hint)")
+    }
+    // A model whose fingerprint nobody has stated gets the benefit of the doubt, and a note.
+    if let own = own.fingerprint, let other = other.fingerprint, own != other {
+      throw Refusal("\(model.path): its weights are rotated or scaled otherwise than those of \(start.path). \(hint)")
     }
     guard ParameterLayout(a) == ParameterLayout(b) else {
       throw Refusal("\(model.path): its tensors are not those of \(start.path). \(hint)")

@@ -38,6 +38,15 @@ enum FormatLists {
     try unique(names(text).map { try FormatChoice($0) })
   }
 
+  /// Block formats alone.
+  ///
+  /// - Parameter option: that names them, for refusals.
+  static func formats(_ text: String, of option: String) throws -> [MXFormat] {
+    let formats = try unique(names(text).map { try MXFormat(named: $0) })
+    guard !formats.isEmpty else { throw ValidationError("\(option): name at least one format.") }
+    return formats
+  }
+
   private static func names(_ text: String) -> [String] {
     text.split(separator: ",", omittingEmptySubsequences: false).map { part in
       String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
