@@ -1,34 +1,17 @@
-import COpenBLAS
 public import Tensors
 
-/// xᵀx of the input of a linear layer, and its sum over sequences in integers.
+/// Moments of the input of a linear layer, summed over sequences in integers.
 ///
-/// Shapes: x (T, K); moments (K, K), of which only the tiles on and above the diagonal are computed and read.
+/// Shapes: x (T, K); moments (K, K) as ``MomentProduct`` makes them, read on and above the diagonal only.
 ///
 /// A sum of integers does not depend on the order of its summands, so a sum over any number of ranks has the bits of one:
 /// element (i, j) of a sequence is rounded to a multiple of 2^(eᵢ + eⱼ), with exponents that all ranks share.
 public enum SecondMoments {
-  /// Rows and columns of a tile.
-  public static let tile = 128
-
-  /// moments = xᵀx, fp32.
-  public static func product(_ moments: inout Tensor, of x: borrowing Tensor) {
-    let K = x.columns, T = x.rows
-    precondition(moments.rows == K && moments.columns == K, "moments \(moments.rows) x \(moments.columns) of \(K) columns")
-    BLAS.singleThreaded
-    let tiles = (K + tile - 1) / tile
-    let x = unsafe x.unsafeAddress(), out = unsafe moments.unsafeMutableAddress()
-    // Sound: tile row i covers rows i · tile ..< end of `out`, from the diagonal to the right edge.
-    ThreadTeam.shared.parallel(tiles) { i, _ in
-      let first = i * tile, rows = min(tile, K - first)
-      unsafe cblas_sgemm(
-        CblasRowMajor, CblasTrans, CblasNoTrans, blasint(rows), blasint(K - first), blasint(T), 1, x + first, blasint(K),
-        x + first, blasint(K), 0, out + first * K + first, blasint(K))
-    }
-  }
-
   /// Bits that an element of one sequence may have; the sum over sequences has the rest of an Int64.
-  public static let elementBits = 50
+  public static let elementBits = 51
+
+  /// Added to a double below 2^51 it leaves the nearest integer in the low bits, and above them its own.
+  private static let magic = 0x1.8p52
 
   /// sums[i, j] += round(moments[i, j] · 2^-(exponents[i] + exponents[j])) for j >= i.
   ///
@@ -42,22 +25,22 @@ public enum SecondMoments {
     precondition(sums.count == K * K && scales.count == K, "sums of \(sums.count), scales of \(scales.count), \(K) columns")
     let sums = unsafe sums.unsafeMutableAddress(), moments = unsafe moments.unsafeAddress()
     let scales = unsafe scales.unsafeAddress()
-    // 1.5 · 2^52 added to a double below 2^51 leaves its nearest integer in the low bits.
-    let magic = 0x1.8p52, magicBits = Int64(bitPattern: magic.bitPattern), limit = Double(1 << elementBits)
+    let magic = magic, magicBits = magic.bitPattern
     var isGood = [Bool](repeating: true, count: K)
     unsafe isGood.withUnsafeMutableBufferPointer { good in
       let good = unsafe good.baseAddress!
       ThreadTeam.shared.parallel(K, by: 32) { rows in
         for i in rows {
           let row = unsafe moments + i * K, sum = unsafe sums + i * K, own = unsafe scales[i]
-          var largest = 0.0
+          var overflow: UInt64 = 0
           for j in i..<K {
-            let value = unsafe Double(row[j]) * (own * scales[j])
-            largest = max(largest, value.magnitude)
-            unsafe sum[j] &+= Int64(bitPattern: (value + magic).bitPattern) &- magicBits
+            let bits = unsafe (Double(row[j]) * (own * scales[j]) + magic).bitPattern
+            overflow |= bits ^ magicBits
+            unsafe sum[j] &+= Int64(bitPattern: bits &- magicBits)
           }
-          // NaN escapes `max` but not the diagonal. A channel without an exponent must be 0.
-          unsafe good[i] = largest < limit && row[i].isFinite && (own > 0 || row[i] == 0)
+          // Exponent and sign are those of `magic` unless a value was too large or no number. A channel without a scale must
+          // be 0.
+          unsafe good[i] = overflow >> 52 == 0 && (own > 0 || row[i] == 0)
         }
       }
     }
@@ -118,20 +101,20 @@ public enum SecondMoments {
     precondition(sums.count == N * K && rowScales.count == N && columnScales.count == K, "cross moments \(N) x \(K)")
     let sums = unsafe sums.unsafeMutableAddress(), moments = unsafe moments.unsafeAddress()
     let rowScales = unsafe rowScales.unsafeAddress(), columnScales = unsafe columnScales.unsafeAddress()
-    let magic = 0x1.8p52, magicBits = Int64(bitPattern: magic.bitPattern), limit = Double(1 << elementBits)
+    let magic = magic, magicBits = magic.bitPattern
     var isGood = [Bool](repeating: true, count: N)
     unsafe isGood.withUnsafeMutableBufferPointer { good in
       let good = unsafe good.baseAddress!
       ThreadTeam.shared.parallel(N, by: 32) { rows in
         for n in rows {
           let row = unsafe moments + n * K, sum = unsafe sums + n * K, own = unsafe rowScales[n]
-          var largest = 0.0
+          var overflow: UInt64 = 0
           for k in 0..<K {
-            let value = unsafe Double(row[k]) * (own * columnScales[k])
-            largest = max(largest, value.magnitude)
-            unsafe sum[k] &+= Int64(bitPattern: (value + magic).bitPattern) &- magicBits
+            let bits = unsafe (Double(row[k]) * (own * columnScales[k]) + magic).bitPattern
+            overflow |= bits ^ magicBits
+            unsafe sum[k] &+= Int64(bitPattern: bits &- magicBits)
           }
-          unsafe good[n] = largest < limit
+          unsafe good[n] = overflow >> 52 == 0
         }
       }
     }

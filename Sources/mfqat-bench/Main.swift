@@ -25,6 +25,6 @@ struct Bench: ParsableCommand {
     subcommands: [
       GemmCommand.self, QuantizeCommand.self, HadamardCommand.self, LinearCommand.self, StepCommand.self,
       CollectivesCommand.self, CommunicationCommand.self, WireCommand.self, CheckpointCommand.self,
-      AnchorSizeCommand.self, OutliersCommand.self, GPTQCommand.self,
+      AnchorSizeCommand.self, OutliersCommand.self, GPTQCommand.self, MomentsCommand.self,
     ])
 }

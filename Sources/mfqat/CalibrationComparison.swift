@@ -47,14 +47,26 @@ final class CalibrationComparison {
       try (command.compare ?? "").split(separator: ",").map { try CalibrationMethod(String($0)).description }
     }
     guard Set(methods).count == methods.count else { throw Refusal("--compare \(command.compare ?? ""): a method is named twice.") }
-    tokens = try communicator.onEveryRank {
-      try EvaluationText.tokens(of: command.evaluate, for: job.source, [], limit: command.evaluateTokens)
+    tokens = try communicator.onEveryRank { [context] in
+      let all = try EvaluationText.tokens(of: command.evaluate, for: job.source, [], limit: nil)
+      return try Self.spread(all, context: context, limit: command.evaluateTokens)
     }
     reference = try communicator.onEveryRank { [arena] in
       guard command.kl else { return nil }
       let parameters = Parameters(job.source.configuration, in: arena)
       try job.source.load(into: parameters)
       return parameters
+    }
+  }
+
+  /// As many whole windows as `limit` tokens hold, spread evenly over the text; all tokens without a limit.
+  private static func spread(_ tokens: [Int32], context: Int, limit: Int?) throws -> [Int32] {
+    let all = tokens.count / context, wanted = (limit ?? tokens.count) / context
+    guard all > 0, wanted > 0 else { throw EvaluationError.tooFewTokens(found: min(tokens.count, limit ?? .max), needed: context) }
+    guard wanted < all else { return tokens }
+    return (0..<wanted).flatMap { window in
+      let start = window * all / wanted * context
+      return tokens[start..<start + context]
     }
   }
 
@@ -72,6 +84,10 @@ final class CalibrationComparison {
       if communicator.isRoot && !command.output.quiet { Terminal.note("\(plan.format) by \(plan.settings.method)") }
       let record = try isFinished(out, plan.settings) ? nil : job.run(plan.settings, out: out, communicator)
       try measure(out, plan.settings.method.description, plan.format.name, plan.activations, record)
+      try communicator.onRoot {
+        try AtomicFile.write(
+          json.serialized(order: .given, indent: 2) + [0x0A], to: command.out + "/comparison.json", replacing: true)
+      }
     }
   }
 
@@ -166,26 +182,40 @@ final class CalibrationComparison {
     return (nearest.score.nll - row.score.nll) / (nearest.score.nll - source.score.nll)
   }
 
-  var table: TextTable {
-    var table = TextTable(
-      [
-        .init("format"), .init("method"), .init("activations"), .init("bits per weight", .right),
-        .init("nats per token", .right), .init("perplexity", .right), .init("recovered", .right),
-      ] + (reference == nil ? [] : [.init("KL", .right), .init("same top", .right)])
-        + [.init("output error", .right), .init("seconds", .right)])
-    for row in rows {
-      let distance = reference == nil ? [] : [
-        row.score.kl.map { Figures.fixed($0, 5) } ?? "-",
-        row.score.sameTop.map { Figures.fixed(100 * $0, 2) + " %" } ?? "-",
-      ]
+  /// One table for each format of activations: perplexity of every method in every format, and the share of the loss by
+  /// rounding to nearest that the method makes good.
+  var text: String {
+    guard let source = rows.first else { return "" }
+    var modes: [MXFormat?] = []
+    var titles: [String] = []
+    for name in command.evaluateActivations.split(separator: ",").map(String.init) {
+      titles.append(
+        name == "none" ? "Weights alone" : name == "same" ? "Weights, and activations in the same format"
+          : "Weights, and activations in \(name)")
+      modes.append(try? MXFormat(named: name))
+    }
+    let lines = zip(titles, zip(modes, command.evaluateActivations.split(separator: ","))).map { title, mode in
+      title + "\n\n" + table(mode.0, isSame: mode.1 == "same").plain
+    }
+    return lines.joined(separator: "\n")
+      + "\n\(job.source.path): perplexity \(Figures.perplexity(exp(source.score.nll))) in full precision; "
+      + "\(Figures.grouped(source.score.tokensScored)) tokens scored in windows of \(context), calibrated on "
+      + "\(job.sample.map { "\($0.sequences.count) x \($0.context)" } ?? "no") tokens. In brackets: the share of the loss by rtn that is "
+      + "made good.\n"
+  }
+
+  private func table(_ activations: MXFormat?, isSame: Bool) -> TextTable {
+    let formats = job.formats
+    var table = TextTable([.init("method")] + formats.map { .init($0.name, .right) })
+    for method in methods {
       table.add(
-        [
-          row.format, row.method, row.activations?.name ?? "-", Figures.fixed(row.bitsPerWeight, 2),
-          Figures.fixed(row.score.nll, 5), Figures.perplexity(exp(row.score.nll)),
-          recovered(row).map { Figures.fixed(100 * $0, 1) + " %" } ?? "-",
-        ] + distance + [
-          row.outputError.map { Figures.scientific($0) } ?? "-", row.seconds.map { Figures.fixed($0, 1) } ?? "-",
-        ])
+        [method] + formats.map { format in
+          let mode = isSame ? format : activations
+          guard let row = rows.first(where: { $0.method == method && $0.format == format.name && $0.activations == mode })
+          else { return "-" }
+          return Figures.perplexity(exp(row.score.nll))
+            + (recovered(row).map { " (\(Figures.fixed(100 * $0, 0)) %)" } ?? "")
+        })
     }
     return table
   }

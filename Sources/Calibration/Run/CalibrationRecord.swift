@@ -29,15 +29,18 @@ public struct CalibrationRecord: Sendable {
   public internal(set) var normScales: SLaNC?
   public internal(set) var bitsPerWeight = 32.0
   public internal(set) var seconds = 0.0
-  /// Of this rank; 0 where the system does not say.
+  /// What a rank was expected to hold.
+  public let memory: CalibrationMemory?
+  /// The most memory of a rank that was resident at once; 0 where the system does not say.
   public internal(set) var peakBytes = 0
   private var normLayers: [SLaNC.Layer] = []
 
-  init(_ settings: CalibrationSettings, sample: String?, notes: [String], ranks: Int) {
+  init(_ settings: CalibrationSettings, sample: String?, notes: [String], ranks: Int, memory: CalibrationMemory?) {
     self.settings = settings
     self.sample = sample
     self.notes = notes
     self.ranks = ranks
+    self.memory = memory
   }
 
   mutating func add(_ unit: UnitStore.Unit, seconds: Double) {
@@ -67,6 +70,7 @@ public struct CalibrationRecord: Sendable {
     object["bits_per_weight"] = .number(bitsPerWeight)
     object["ranks"] = .integer(ranks)
     object["seconds"] = .number(seconds)
+    object["memory"] = memory?.json
     object["peak_bytes"] = .integer(peakBytes)
     return .object(object)
   }

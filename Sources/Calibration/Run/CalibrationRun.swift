@@ -22,6 +22,8 @@ public final class CalibrationRun {
   public private(set) var target: ModelConfiguration
   /// What the model's shape leaves out of the method.
   public let notes: [String]
+  /// Of this rank; nil where no text is looked at.
+  public let memory: CalibrationMemory?
   let sample: CalibrationSample?
   let communicator: Communicator
   private let report: (CalibrationProgress) -> Void
@@ -60,6 +62,11 @@ public final class CalibrationRun {
     layout = ParameterLayout(target)
     quantized = try Self.products(source, settings, layout)
     parameters = Parameters(target, in: arena, sharing: .layers)
+    memory = try self.sample.map { sample in
+      let own = (sample.sequences.count + communicator.size - 1) / communicator.size
+      return try CalibrationMemory(
+        target, own: own, context: min(sample.context, target.contextLimit), correctsUpstream: settings.method.correctsUpstream)
+    }
   }
 
   /// Products whose tensors are selected, by their first tensor. One product has one input, one format, one solution.
@@ -94,7 +101,8 @@ public final class CalibrationRun {
   public func run(out: String) throws -> CalibrationRecord {
     let store = UnitStore(beside: out, layout)
     let done = try begin(store, out)
-    var record = CalibrationRecord(settings, sample: sample?.identity, notes: notes, ranks: communicator.size)
+    var record = CalibrationRecord(
+      settings, sample: sample?.identity, notes: notes, ranks: communicator.size, memory: memory)
     let text = try communicator.onEveryRank { try sample.map { try layerText($0) } }
     for unit in 0..<layout.units.count {
       let clock = ContinuousClock.now

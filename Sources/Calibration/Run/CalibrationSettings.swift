@@ -23,7 +23,7 @@ public struct CalibrationSettings: Sendable, Hashable {
   /// How much of the range SmoothQuant moves into the weights.
   public var alpha = 0.5
   /// Tokens that the losses of AWQ's candidates are measured on, at most.
-  public var searchTokens = 8192
+  public var searchTokens = 4096
   /// Format that the inputs of linear layers will be rounded to when the model runs; nil for none.
   public var activations: MXFormat?
   /// Statistics of inputs as they will be rounded, rather than as they are.

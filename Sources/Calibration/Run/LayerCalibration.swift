@@ -159,7 +159,7 @@ struct LayerCalibration {
     do {
       let arena = Arena("moments")
       let moments = MomentAccumulator(
-        columns: columns, outputs: original == nil ? nil : w.weight(of: site).rows, on: communicator, in: arena)
+        columns: columns, tokens: text.stream.length, outputs: original == nil ? nil : w.weight(of: site).rows, on: communicator, in: arena)
       gram = try moments.gram(name, tokens: text.tokens, in: Arena("gram")) { moments in
         for (index, sequence) in text.stream.sequences.enumerated() {
           let input = compute(index)

@@ -6,7 +6,7 @@ import Tensors
 import Transformer
 
 /// Finds the diagonal of every site of one layer and writes it into the weights: SmoothQuant by a formula, AWQ by trying
-/// which of 20 leaves the module's output closest to what it was.
+/// which of 20 leaves the module's output closest to what it was once it is rounded.
 ///
 /// The module of q, k and v is attention with o, that of gate and up is the feed-forward; o and down stand for
 /// themselves (llm-awq). Losses are sums over whole sequences in their order, so every rank finds the same diagonal.
@@ -64,8 +64,9 @@ struct ScalingSearch {
       var weight = w.weight(of: site.online)
       var original = Tensor(rows: weight.rows, columns: weight.columns, in: arena)
       original.copy(from: weight)
+      let gram = try moments(of: site)
       let search = try AWQ.search { candidate in
-        round(&weight, of: original, factors: AWQ.factors(means: means, candidate: candidate), site)
+        try round(&weight, of: original, factors: AWQ.factors(means: means, candidate: candidate), site, gram)
         return try sample.loss(site)
       }
       weight.copy(from: original)
@@ -76,14 +77,55 @@ struct ScalingSearch {
     return found
   }
 
-  /// Q(W · diag s · R) · Rᵀ · diag s⁻¹
-  private func round(_ out: inout Tensor, of weight: borrowing Tensor, factors: [Float], _ site: ChannelScaling.Site) {
+  /// Q(W · diag s · R) · Rᵀ · diag s⁻¹, rounded as it will be: what scales are best depends on who rounds afterwards.
+  private func round(
+    _ out: inout Tensor, of weight: borrowing Tensor, factors: [Float], _ site: ChannelScaling.Site, _ gram: Gram?
+  ) throws {
     out.copy(from: weight)
     out.multiplyColumns(by: factors.span)
     rotations.rotateWeight(&out, layer: layer, site: site.online)
-    BlockCodec.roundTrip(inPlace: &out, format: settings.format(of: site.online.tensorName(layer)))
+    let name = site.online.tensorName(layer)
+    var plan = settings.rounding(settings.format(of: name))
+    if gram == nil { plan = RoundingPlan(format: plan.format, method: .nearest, scales: plan.scales) }
+    let rounded = try SharedRounding(communicator: communicator).solve(
+      out, name: name, plan: plan, gram: gram?.scaled(by: factors)
+    ).rounded
+    BlockCodec.dequantize(&out, from: rounded.packed)
     rotations.rotateWeight(&out, layer: layer, site: site.online, inverse: true)
     out.divideColumns(by: factors.span)
+  }
+
+  /// Second moments of the unscaled input; nil where rounding needs none. Behind an online rotation candidates are rounded to
+  /// nearest: the rotated moments of each would cost more than solving.
+  private func moments(of site: ChannelScaling.Site) throws -> Gram? {
+    let name = site.online.inputName(layer)
+    guard settings.method.rounding != .nearest, !rotations.rotates(layer: layer, site: site.online) else { return nil }
+    let a = pass.activations(of: layer), layer = layer
+    let accumulator = MomentAccumulator(
+      columns: site.online.width(in: c), tokens: stream.length, on: communicator, in: Arena("moments"))
+    return try accumulator.gram(name, tokens: sequences * stream.length, in: Arena("gram")) { moments in
+      for index in stream.sequences.indices {
+        stream.loadResidual(index, into: &pass.residual(of: layer).x)
+        pass.attentionInput(layer: layer)
+        if site == .queryKeyValue {
+          try moments.add(a.normed)
+          continue
+        }
+        pass.attend(layer: layer)
+        if site == .output {
+          try moments.add(a.outputInput)
+          continue
+        }
+        pass.addAttention(layer: layer)
+        pass.gateUpInput(layer: layer)
+        if site == .gateUp {
+          try moments.add(a.middleNormed)
+          continue
+        }
+        pass.gate(layer: layer)
+        try moments.add(a.gated)
+      }
+    }
   }
 
   // MARK: Inputs

@@ -38,19 +38,28 @@ struct SharedRounding {
     if let magR, let gram { try reduce(&weight, magR, gram, &figures, in: scratch) }
     if let clip { try self.clip(&weight, clip) }
 
-    let rounded = Rounded(plan.format, rows: N, columns: K)
-    let report = try communicator.onEveryRank {
-      let solver = try RoundingSolver(plan, columns: K, gram: gram, name: name)
-      try solver.solve(weight, tiles: tiles, into: &rounded.packed)
-      return solver.report
-    }
-    try gather(rounded, rows: N, columns: K)
+    let (rounded, report) = try solve(weight, name: name, plan: plan, gram: gram)
     if gram != nil && plan.method != .nearest { figures.damping = report.damping }
     figures.dampingRaises = report.raises.map(\.description)
     figures.deadChannels = report.deadColumns.count
     BlockCodec.dequantize(&weight, from: rounded.packed)
     try measure(original, rounded, gram, tiles, &figures)
     return (rounded, figures)
+  }
+
+  /// Codes of a weight, and nothing else. Collective.
+  func solve(
+    _ weight: borrowing Tensor, name: String, plan: RoundingPlan, gram: Gram?
+  ) throws -> (rounded: Rounded, report: FactorReport) {
+    let N = weight.rows, K = weight.columns, rounded = Rounded(plan.format, rows: N, columns: K)
+    let values = weight.rows(0..<N), tiles = tiles(of: N)
+    let report = try communicator.onEveryRank {
+      let solver = try RoundingSolver(plan, columns: K, gram: gram, name: name)
+      try solver.solve(values, tiles: tiles, into: &rounded.packed)
+      return solver.report
+    }
+    try gather(rounded, rows: N, columns: K)
+    return (rounded, report)
   }
 
   /// Errors of what was rounded, and of rounding to nearest instead.

@@ -22,6 +22,18 @@ public final class Gram {
   /// C[i, i]: the energy of a channel. A channel that is always 0 is dead.
   public func energy(_ channel: Int) -> Double { values[channel * columns + channel] }
 
+  /// The moments of x / s.
+  public func scaled(by factors: [Float]) -> Gram {
+    precondition(factors.count == columns, "\(factors.count) factors for \(columns) columns")
+    let gram = Gram(columns: columns, tokens: tokens, in: Arena("scaled moments"))
+    for i in 0..<columns {
+      for j in 0..<columns {
+        gram.values[i * columns + j] = values[i * columns + j] / (Double(factors[i]) * Double(factors[j]))
+      }
+    }
+    return gram
+  }
+
   /// The identity, for which every solver rounds to nearest.
   public static func identity(columns: Int, in arena: Arena) -> Gram {
     let gram = Gram(columns: columns, tokens: columns, in: arena)

@@ -16,6 +16,7 @@ package final class MomentAccumulator {
 
   private let communicator: Communicator
   private let input: Channels
+  private let multiply: MomentProduct
   private var product: Tensor  // (K, K)
   private var sums: HostBuffer<Int64>
   private let output: Channels?
@@ -56,11 +57,16 @@ package final class MomentAccumulator {
     }
   }
 
-  /// - Parameter outputs: N, to sum Σ eᵀx as well.
-  package init(columns K: Int, outputs N: Int? = nil, on communicator: Communicator, in arena: Arena) {
+  /// - Parameters:
+  ///   - tokens: of every sequence.
+  ///   - outputs: N, to sum Σ eᵀx as well.
+  package init(
+    columns K: Int, tokens T: Int, outputs N: Int? = nil, on communicator: Communicator, in arena: Arena
+  ) {
     self.communicator = communicator
     input = Channels(K, in: arena)
     output = N.map { Channels($0, in: arena) }
+    multiply = MomentProduct(tokens: T, columns: K, in: arena)
     product = Tensor(rows: K, columns: K, in: arena)
     sums = HostBuffer(count: K * K, in: arena)
     crossProduct = Tensor(rows: N ?? 0, columns: K, in: arena)
@@ -140,7 +146,7 @@ package final class MomentAccumulator {
   }
 
   private func take(_ x: borrowing Tensor) {
-    SecondMoments.product(&product, of: x)
+    multiply.compute(&product, of: x)
     let K = product.columns, moments = product.rows(0..<K), values = moments.span
     let energies = (0..<K).map { Double(values[$0 * K + $0]) }
     if !energies.allSatisfy(\.isFinite) { isFinite = false }

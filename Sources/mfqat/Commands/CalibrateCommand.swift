@@ -47,7 +47,7 @@ struct CalibrateCommand: ParsableCommand {
   @Option(parsing: .upToNextOption, help: ArgumentHelp("Text that compared methods are measured on.", valueName: "file"))
   var evaluate: [String] = []
 
-  @Option(help: ArgumentHelp("Use only the first tokens of that text.", valueName: "n"))
+  @Option(help: ArgumentHelp("Use so many tokens of that text, in windows spread evenly over it.", valueName: "n"))
   var evaluateTokens: Int?
 
   @Option(help: ArgumentHelp(
@@ -87,7 +87,7 @@ struct CalibrateCommand: ParsableCommand {
     if compare != nil {
       let comparison = try CalibrationComparison(job, self, communicator)
       try comparison.run()
-      if communicator.isRoot { try output.print(comparison.json, comparison.table.plain) }
+      if communicator.isRoot { try output.print(comparison.json, comparison.text) }
       return
     }
     let settings = try communicator.onEveryRank { try job.settings(method, job.formats[0]) }
@@ -168,7 +168,13 @@ struct CalibrationJob {
         if !command.output.quiet { Terminal.note(Self.line(progress)) }
       }
     }
-    if communicator.isRoot { for note in run.notes { command.output.note(note) } }
+    if communicator.isRoot {
+      for note in run.notes { command.output.note(note) }
+      if let memory = run.memory {
+        let parts = memory.parts.map { "\($0.purpose) \(Figures.bytes($0.bytes))" }
+        command.output.note("a rank will hold \(Figures.bytes(memory.bytes)): \(parts.joined(separator: ", "))")
+      }
+    }
     return try run.run(out: out)
   }
 

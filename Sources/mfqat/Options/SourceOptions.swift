@@ -38,7 +38,7 @@ enum SingleProcess {
     let rank = Environment["OMPI_COMM_WORLD_RANK"] ?? Environment["PMIX_RANK"] ?? Environment["PMI_RANK"] ?? "0"
     guard rank == "0" else { throw ExitCode(1) }
     throw Refusal(
-      "mfqat \(command) is one process, the launcher started \(ranks). Run it without mpirun or srun; only train and "
-        + "doctor use ranks.")
+      "mfqat \(command) is one process, the launcher started \(ranks). Run it without mpirun or srun; only train, "
+        + "calibrate and doctor use ranks.")
   }
 }
