@@ -63,7 +63,7 @@ import Testing
     #expect(
       Set(object.keys) == [
         "out", "settings", "sample", "reparameterised", "notes", "products", "bits_per_weight", "ranks", "seconds",
-        "peak_bytes",
+        "memory", "peak_bytes",
       ])
     #expect(object["out"] as? String == scratch("a") && object["reparameterised"] as? Bool == true)
     #expect(object["bits_per_weight"] as? Double == 4.25 && object["ranks"] as? Int == 1)
@@ -173,7 +173,7 @@ import Testing
 
   @Test func outputsThatExist() throws {
     try scratch.write("kept", to: "a/file")
-    try refused(arguments("gptq", "mxint4", out: "a"), "exists already", "nothing is overwritten")
+    try refused(arguments("gptq", "mxint4", out: "a", ["-q"]), "exists already", "nothing is overwritten")
     try refused(arguments("rtn", "mxint4", out: "text.txt"), "text.txt", "exists already")
     #expect(try scratch.text("a/file") == "kept")
   }
@@ -195,7 +195,7 @@ import Testing
 
   @Test func methodsSideBySide() throws {
     let table = try run(compared("c"))
-    for word in ["recovered", "perplexity", "mxfp4", "mr-gptq", "fp32"] {
+    for word in ["Weights alone", "perplexity", "mxfp4", "mr-gptq", "made good"] {
       #expect(table.output.contains(word), "\(table)")
     }
     // What is finished is not calibrated again.

@@ -60,7 +60,9 @@ package final class MomentAccumulator {
   /// - Parameters:
   ///   - tokens: of every sequence.
   ///   - outputs: N, to sum Σ eᵀx as well.
-  package init(columns K: Int, tokens T: Int, outputs N: Int? = nil, on communicator: Communicator, in arena: Arena) {
+  package init(
+    columns K: Int, tokens T: Int, outputs N: Int? = nil, on communicator: Communicator, in arena: Arena
+  ) {
     self.communicator = communicator
     input = Channels(K, in: arena)
     output = N.map { Channels($0, in: arena) }
