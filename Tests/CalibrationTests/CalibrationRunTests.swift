@@ -90,7 +90,7 @@ import Transformer
       try Calibrating.run(folder, Calibrating.settings(rotation, .mxint8), sample, out: rotated)
       // What has been rounded stays what it is, so every difference is a rotation too many.
       let record = try Calibrating.run(rotated, Calibrating.settings("rtn", .mxint8), nil, out: again)
-      #expect(!record.isReparameterised && record.figures.allSatisfy { $0.weightError == 0 })
+      #expect(!record.coordinates.isReparameterised && record.figures.allSatisfy { $0.weightError == 0 })
       #expect(try AnchorModel(again).configuration.transforms == AnchorModel(rotated).configuration.transforms)
       let before = try ReparameterisationTests.logits(Calibrating.load(rotated))
       #expect(try ReparameterisationTests.logits(Calibrating.load(again)) == before)
@@ -115,7 +115,7 @@ import Transformer
       let record = try Calibrating.run(folder, Calibrating.settings(method, .mxint8), sample, out: out)
       let calibration = try #require(AnchorModel(out).metadata["calibration"]?.object)
       #expect(calibration["reparameterised"]?.bool == isReparameterised)
-      #expect(record.isReparameterised == isReparameterised)
+      #expect(record.coordinates.isReparameterised == isReparameterised)
       #expect(calibration["settings"]?.object?["method"]?.string == record.settings.method.description)
       #expect(calibration["sample"]?.string == (readsText ? sample.identity : nil) && calibration["model"] != nil)
       #expect(calibration["products"]?.array?.count == 8 && record.bitsPerWeight == 8.25)

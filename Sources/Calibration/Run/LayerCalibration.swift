@@ -159,6 +159,7 @@ struct LayerCalibration {
     let columns = site.width(in: c), name = site.inputName(layer)
     let sample = settings.clips ? InputSample(columns: columns, tokens: text.stream.length) : nil
     let gram: Gram
+    var raises: [DampingRaise] = []
     do {
       let arena = Arena("moments")
       let moments = MomentAccumulator(
@@ -176,12 +177,16 @@ struct LayerCalibration {
       }
       if original != nil && quantized.contains(site.tensorName(layer)) {
         var cross = moments.crossMoments(in: arena), weight = w.weight(of: site)
-        try SharedRounding(communicator: communicator).correct(
+        raises = try SharedRounding(communicator: communicator).correct(
           &weight, by: &cross, gram: gram, damping: settings.damping, name: name)
       }
     }
     try sample?.share(on: communicator)
+    let count = result.figures.count
     try round(site, gram: gram, sample: sample, &result)
+    if result.figures.count > count {
+      result.figures[count].dampingRaises.insert(contentsOf: raises.map { "upstream: \($0)" }, at: 0)
+    }
   }
 
   private func round(

@@ -85,9 +85,9 @@ struct SharedRounding {
   /// - Parameter cross: Σ e x̂ᵀ (N, K); used up.
   func correct(
     _ weight: inout Tensor, by cross: inout HostBuffer<Double>, gram: Gram, damping: Double, name: String
-  ) throws {
+  ) throws -> [DampingRaise] {
     let tiles = tiles(of: weight.rows), N = weight.rows, K = weight.columns
-    try communicator.onEveryRank {
+    let raises = try communicator.onEveryRank {
       try UpstreamCorrection.solve(&cross, rows: N, gram: gram, damping: damping, tiles: tiles, name: name)
     }
     do {
@@ -96,6 +96,7 @@ struct SharedRounding {
       for i in first * K..<last * K { values[i] = Float(Double(values[i]) + cross[i]) }
     }
     try gather(&weight)
+    return raises
   }
 
   private func reduce(
