@@ -73,8 +73,8 @@ import Transformer
       _ = try CalibrationSample(.memory([]), count: 1, context: 16, seed: 0)
     }
     Calibrating.refused("16 tokens", "15 tokens") { _ = try Calibrating.sample(sequences: 1, tokens: 15) }
-    Calibrating.refused("at most 8192") {
-      _ = try CalibrationSample(.memory(Array(repeating: 1, count: 20_000)), count: 8193, context: 2, seed: 0)
+    Calibrating.refused("at most 4096") {
+      _ = try CalibrationSample(.memory(Array(repeating: 1, count: 20_000)), count: 4097, context: 2, seed: 0)
     }
   }
 

@@ -63,7 +63,7 @@ import Testing
     #expect(
       Set(object.keys) == [
         "out", "settings", "sample", "reparameterised", "notes", "products", "bits_per_weight", "ranks", "seconds",
-        "memory", "peak_bytes",
+        "memory", "peak_bytes", "coordinates",
       ])
     #expect(object["out"] as? String == scratch("a") && object["reparameterised"] as? Bool == true)
     #expect(object["bits_per_weight"] as? Double == 4.25 && object["ranks"] as? Int == 1)
@@ -270,7 +270,7 @@ import Testing
   @Test func ctrlCAndTheSameAgain() throws {
     try scratch.write(String(repeating: "the quick brown fox jumps over the lazy dog. ", count: 800), to: "long.txt")
     func arguments(_ out: String) -> [String] {
-      ["calibrate", "--model", model, "--method", "awq+upstream+gptq", "--format", "mxint4", "--text"]
+      ["calibrate", "--model", model, "--method", "smoothquant+upstream+gptq", "--format", "mxint4", "--text"]
         + [scratch("long.txt"), "--sequences", "500", "--context", "64", "--out", scratch(out)]
     }
     let output = try scratch.file("output"), errors = try scratch.file("errors")

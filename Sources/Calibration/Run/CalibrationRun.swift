@@ -53,6 +53,10 @@ public final class CalibrationRun {
       throw CalibrationError("method '\(settings.method)'", "needs text to look at", hint: "Give --text.")
     }
     let recipe = settings.recipe
+    guard !recipe.recordsNormScales || source.configuration.transforms.isEmpty else {
+      throw CalibrationError("method '\(settings.method)'", "norm scales follow from weights that are not rotated online",
+        hint: "Record them when the model is rotated.")
+    }
     // A model that is rotated already can be rounded anew, but not take other coordinates.
     fixed = recipe.changesCoordinates ? try FixedReparameterisation(recipe, of: source.configuration) : nil
     let target = fixed?.target ?? source.configuration
@@ -143,6 +147,14 @@ public final class CalibrationRun {
 
   /// Agrees on what is done.
   private func begin(_ store: UnitStore, _ out: String) throws -> Int {
+    let seen = try communicator.onEveryRank { try JSONValue.object(surroundings()).serialized(order: .given) }
+    try communicator.requireSame(
+      String(decoding: seen, as: UTF8.self), what: "what is calibrated",
+      hint: "All ranks must see the same model, text and settings, on processors with the same kernels."
+    ) { found, root in
+      let (found, root) = (try? JSONScanner.parse(Array(found.utf8)).object, try? JSONScanner.parse(Array(root.utf8)).object)
+      return CalibrationDifference.first(found ?? JSONObject(), root ?? JSONObject()) ?? "it cannot be read"
+    }
     let identity = try communicator.fromRoot {
       String(decoding: JSONValue.object(try self.identity()).serialized(order: .given), as: UTF8.self)
     }
@@ -160,13 +172,20 @@ public final class CalibrationRun {
     let model = try WeightIdentity.of(source.path).description
     modelIdentity = model
     var identity = JSONObject()
-    identity["version"] = 1
+    identity["version"] = 2
     identity["model"] = .string(model)
-    identity["configuration"] = .string(ContentHash(try source.sidecar(type(of: source).configurationFile)).description)
-    identity["text"] = sample.map { .string($0.identity) } ?? .null
-    identity["settings"] = settings.json
-    identity["kernels"] = .string("\(KernelTable.current.name), OpenBLAS \(BLAS.coreName)")
+    for (key, value) in try surroundings().members { identity[key] = value }
     return identity
+  }
+
+  /// The part of it that costs nothing to find out on every rank.
+  private func surroundings() throws -> JSONObject {
+    var object = JSONObject()
+    object["configuration"] = .string(ContentHash(try source.sidecar(type(of: source).configurationFile)).description)
+    object["text"] = sample.map { .string($0.identity) } ?? .null
+    object["settings"] = settings.json
+    object["kernels"] = .string("\(KernelTable.current.name), OpenBLAS \(BLAS.coreName)")
+    return object
   }
 
   private func layerText(_ sample: CalibrationSample) throws -> LayerCalibration.Text {

@@ -54,6 +54,11 @@ public struct CalibrationSettings: Sendable, Hashable {
       throw CalibrationError("scales", "\(format) is an anchor, whose scales follow the rule floor",
         hint: "Other scales are for formats from which nothing is cut.")
     }
+    // The reference runs in unscaled coordinates, and AWQ scales rows of v and up: their corrections would undo it.
+    if case .awq = method.scaling, method.correctsUpstream {
+      throw CalibrationError("method '\(method)'", "upstream does not go with the scales of AWQ",
+        hint: "Leave one of them out, or scale by smoothquant.")
+    }
     guard [16, 32, 64, 128].contains(rotationBlock) else {
       throw CalibrationError("rotation block", "\(rotationBlock) is not 16, 32, 64 or 128")
     }
@@ -66,12 +71,17 @@ public struct CalibrationSettings: Sendable, Hashable {
 
   public func format(of tensor: String) -> MXFormat { allocation[tensor] ?? format }
 
+  /// Solvers search: integers clip, since their steps are even and a smaller range makes all of them finer; floats, whose
+  /// fine steps are near 0 anyway, lose more by clipping than they gain. An anchor keeps the rule `floor`, without which
+  /// nothing could be cut from it.
+  private func defaultScales(_ format: MXFormat) -> ScaleSearch {
+    if method.rounding == .nearest { return .rule(.floor) }
+    return format.family == .integer ? .search(norm: 2.4, from: -3, through: 1) : .betterOfTwo
+  }
+
   /// How a weight in `format` is rounded.
   func rounding(_ format: MXFormat) -> RoundingPlan {
-    // An anchor keeps the rule `floor`, without which nothing could be cut from it.
-    let isNearest = method.rounding == .nearest
-    let scales = format.isAnchor ? ScaleSearch.rule(.floor)
-      : self.scales ?? (isNearest ? .rule(.floor) : .search(norm: 2.4, from: -3, through: 1))
+    let scales = format.isAnchor ? ScaleSearch.rule(.floor) : self.scales ?? defaultScales(format)
     let targets = format.isAnchor ? targets : []
     let rounding: RoundingMethod =
       switch method.rounding {
@@ -125,6 +135,7 @@ public struct CalibrationSettings: Sendable, Hashable {
     object["include"] = .array(selection.include.map { .string($0) })
     object["exclude"] = .array(selection.exclude.map { .string($0) })
     object["scales"] = .string("\(rounding(format).scales)")
+    object["named_scales"] = scales.map { .string("\($0)") } ?? .null
     object["damping"] = .number(damping)
     object["rotation_block"] = .integer(rotationBlock)
     object["reparameterisations"] = recipe.json

@@ -66,16 +66,33 @@ struct SharedRounding {
   private func measure(
     _ weight: borrowing Tensor, _ rounded: Rounded, _ gram: Gram?, _ tiles: Range<Int>, _ figures: inout ProductFigures
   ) throws {
-    // Without text every direction of the input counts the same.
-    let error = LayerError(gram ?? .identity(columns: weight.columns, in: Arena("identity")))
+    guard let gram else {
+      figures.weightError = try sum(Self.weightErrors(weight, rounded, tiles), tiles, of: weight.rows).relativeWeight
+      return
+    }
+    let error = LayerError(gram)
     let errors = try sum(error.sums(of: weight, rounded: rounded.packed, tiles: tiles), tiles, of: weight.rows)
     figures.weightError = errors.relativeWeight
-    guard gram != nil else { return }
     figures.outputError = errors.relativeOutput
     let nearest = Rounded(rounded.packed.format, rows: weight.rows, columns: weight.columns)
     BlockCodec.quantize(&nearest.packed, from: weight)
     figures.nearestError = try sum(
       error.sums(of: weight, rounded: nearest.packed, tiles: tiles), tiles, of: weight.rows).relativeOutput
+  }
+
+  /// Of the weights alone, where no text was looked at.
+  private static func weightErrors(
+    _ weight: borrowing Tensor, _ rounded: Rounded, _ tiles: Range<Int>
+  ) -> [LayerErrorSums] {
+    var values = Tensor(rows: weight.rows, columns: weight.columns, in: Arena("rounded weight"))
+    BlockCodec.dequantize(&values, from: rounded.packed)
+    return tiles.map { tile in
+      let rows = RoundingSolver.rows(ofTile: tile, of: weight.rows), own = weight.rows(rows)
+      var sums = LayerErrorSums()
+      sums.weight = own.squaredDistance(to: values.rows(rows))
+      sums.weightReference = own.squaredNorm
+      return sums
+    }
   }
 
   // MARK: Before rounding

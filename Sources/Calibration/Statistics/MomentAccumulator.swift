@@ -7,11 +7,11 @@ package import Tensors
 ///
 /// Each sequence's moments are fp32 products of its own tokens, rounded to integers on a grid that all ranks share and
 /// summed as integers, which no order changes. The grid follows the first sequence: channel j's energy there has 36 bits,
-/// which leaves 14 for sequences that are louder and 13 for their number. Where that is not enough the pass runs again on
+/// which leaves 15 for sequences that are louder and 12 for their number. Where that is not enough the pass runs again on
 /// the grid of the loudest.
 package final class MomentAccumulator {
   /// So many sequences fit the integers.
-  package static let sequenceLimit = 1 << 13
+  package static let sequenceLimit = 1 << 12
   private static let firstBits = 36, secondBits = 48
 
   private let communicator: Communicator
@@ -78,7 +78,7 @@ package final class MomentAccumulator {
   /// - Parameters:
   ///   - name: of the input, for messages.
   ///   - pass: adds every sequence of this rank, the root's first one being sequence 0. It may be called a second time and
-  ///     has to add the same; it must neither communicate nor throw.
+  ///     has to add the same, every sequence, whatever its numbers are: the first one added is where ranks agree on the grid.
   package func gram(
     _ name: String, tokens: Int, in arena: Arena, pass: (MomentAccumulator) throws -> Void
   ) throws -> Gram {

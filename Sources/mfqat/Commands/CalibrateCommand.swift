@@ -16,7 +16,7 @@ struct CalibrateCommand: ParsableCommand {
     discussion: """
       Launch it with mpirun or srun for several ranks, or by itself for one: the anchor is the same. Methods are joined \
       by +: rtn, gptq, gptq-block, mr-gptq round; awq, awq-clip, smoothquant scale; quarot, hadamard, roste rotate; magr \
-      lowers maxima; slanc records norm scales. Interrupted, it goes on from the last finished layer when it is started \
+      lowers maxima; upstream corrects for what was rounded before; slanc records norm scales. Interrupted, it goes on from the last finished layer when it is started \
       again the same way. With --compare several methods and formats are calibrated one after the other into DIR, \
       evaluated on --evaluate, and shown side by side.
 

@@ -12,7 +12,10 @@ struct CalibrationOptions: ParsableArguments {
   var targets: String?
 
   @Option(help: ArgumentHelp(
-    "Scales of blocks: floor, rceil, even, better-of-two, or mse[:norm]. (default: floor for rtn and anchors, else mse:2.4)",
+    """
+    Scales of blocks: floor, rceil, even, better-of-two, or mse[:norm]. (default: floor for rtn and anchors, else mse:2.4 for \
+    MXINT and better-of-two for MXFP)
+    """,
     valueName: "rule"))
   var scales: String?
 
