@@ -7,15 +7,12 @@ public import Tensors
 /// A sum of integers does not depend on the order of its summands, so a sum over any number of ranks has the bits of one:
 /// element (i, j) of a sequence is rounded to a multiple of 2^(eᵢ + eⱼ), with exponents that all ranks share.
 public enum SecondMoments {
-  /// Bits that an element of one sequence may have; the sum over sequences has the rest of an Int64.
-  public static let elementBits = 51
-
   /// Added to a double below 2^51 it leaves the nearest integer in the low bits, and above them its own.
   private static let magic = 0x1.8p52
 
   /// sums[i, j] += round(moments[i, j] · 2^-(exponents[i] + exponents[j])) for j >= i.
   ///
-  /// - Returns: false, with sums that are of no use, where a rounded element has more than ``elementBits`` bits, or a
+  /// - Returns: false, with sums that are of no use, where a rounded element has more than 51 bits, or a
   ///   channel without an exponent is not 0.
   /// - Parameter scales: 2^-exponents[i]; 0 for a channel that was 0 where the exponents were taken.
   public static func accumulate(
@@ -92,7 +89,7 @@ public enum SecondMoments {
 
   /// sums[n, k] += round(moments[n, k] · rowScales[n] · columnScales[k]), moments (N, K) of a sequence.
   ///
-  /// - Returns: false where a rounded element has more than ``elementBits`` bits, or a row without a scale is not 0.
+  /// - Returns: false where a rounded element has more than 51 bits, or a row without a scale is not 0.
   public static func accumulateCross(
     _ sums: inout HostBuffer<Int64>, moments: borrowing Tensor, rowScales: borrowing HostBuffer<Double>,
     columnScales: borrowing HostBuffer<Double>

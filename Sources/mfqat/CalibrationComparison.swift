@@ -186,6 +186,8 @@ final class CalibrationComparison {
   /// rounding to nearest that the method makes good.
   var text: String {
     guard let source = rows.first else { return "" }
+    // A table is for other machines, too: where the model lies is in the JSON.
+    let name = job.source.path.split(separator: "/").last.map(String.init) ?? job.source.path
     var modes: [MXFormat?] = []
     var titles: [String] = []
     for name in command.evaluateActivations.split(separator: ",").map(String.init) {
@@ -198,7 +200,7 @@ final class CalibrationComparison {
       title + "\n\n" + table(mode.0, isSame: mode.1 == "same").plain
     }
     return lines.joined(separator: "\n")
-      + "\n\(job.source.path): perplexity \(Figures.perplexity(exp(source.score.nll))) in full precision; "
+      + "\n\(name): perplexity \(Figures.perplexity(exp(source.score.nll))) in full precision; "
       + "\(Figures.grouped(source.score.tokensScored)) tokens scored in windows of \(context), calibrated on "
       + "\(job.sample.map { "\($0.sequences.count) x \($0.context)" } ?? "no") tokens. In brackets: the share of the loss by rtn that is "
       + "made good.\n"
